@@ -1,0 +1,1 @@
+"""Files and environment to validated core objects."""

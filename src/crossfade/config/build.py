@@ -1,0 +1,290 @@
+"""From the shape of the file to the values the program runs on: what its parts mean together.
+
+Decides which vendor a provider is of, what a chain's names mean, which settings contradict each other. Notes
+every problem at its place and goes on, so that one run tells all of them. Routes are made in `chains`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path as FilePath
+from urllib.parse import urlsplit
+
+import msgspec
+
+from crossfade.config.problems import Path, Problems, did_you_mean
+from crossfade.config.schema import GatewayKeyFile, LimitsFile, ModelFile, ProviderFile, ServerFile, TimersFile
+from crossfade.config.secrets import MIN_KEY_LENGTH, SecretRef, hash_key
+from crossfade.config.settings import GatewayKey, ModelSettings, ProviderConfig, ServerConfig, ServerLimits
+from crossfade.core.exchange import Ability
+from crossfade.core.policy import TimeoutPolicy
+from crossfade.core.target import Vendor
+
+UNKNOWN_SERVER = Vendor(name="compatible", dialect="openai", base_url="")
+"""The row of an unknown server that speaks the openai dialect, where the vendors given have none."""
+
+
+class ProviderBuilder:
+    """Makes providers of their part of the file."""
+
+    def __init__(self, vendors: Mapping[str, Vendor], environ: Mapping[str, str], folder: FilePath, problems: Problems):
+        self._vendors, self._environ, self._folder, self._problems = vendors, environ, folder, problems
+
+    def providers(self, files: Mapping[str, ProviderFile]) -> dict[str, ProviderConfig]:
+        """Those that are right; of the others the problems are noted."""
+        built = {}
+        for name, file in files.items():
+            self._check_name(name, ("providers", name))
+            provider = self._provider(name, file, ("providers", name))
+            if provider is not None:
+                built[name] = provider
+        return built
+
+    def _check_name(self, name: str, path: Path) -> None:
+        if not is_plain_name(name) or "/" in name:
+            message = "is no name for a provider; use letters, digits and -_.:@+, beginning with a letter or digit"
+            self._problems.add(path, message)
+
+    def _provider(self, name: str, file: ProviderFile, path: Path) -> ProviderConfig | None:
+        vendor = self._vendor(name, file, path)
+        keys = self._keys(file, vendor, path)
+        if vendor is None:
+            return None
+        if vendor.auth == "none" and keys:  # a local server's row, but this one stands behind something with keys
+            vendor = msgspec.structs.replace(vendor, auth="bearer")
+        if file.prefill is not None:
+            vendor = msgspec.structs.replace(vendor, prefill=file.prefill)
+        return ProviderConfig(
+            name=name,
+            vendor=vendor,
+            api_keys=keys,
+            timeouts=timeouts_of(file),
+            network=file.network,
+            models={model: _model(settings) for model, settings in file.models.items()},
+        )
+
+    # --- which vendor ---
+
+    def _vendor(self, name: str, file: ProviderFile, path: Path) -> Vendor | None:
+        row = self._row(name, file, path)
+        if row is None:
+            return None
+        base_url = file.base_url or row.base_url
+        if not base_url:
+            if not self._problems.has((*path, "base_url")):
+                self._problems.add(path, "base_url is missing; say where the API is, as in https://host/v1")
+            return None
+        return msgspec.structs.replace(row, base_url=base_url.rstrip("/"))
+
+    def _row(self, name: str, file: ProviderFile, path: Path) -> Vendor | None:
+        rows = self._vendors
+        if file.vendor is not None:
+            return self._named_row(file, file.vendor, path)
+        if self._problems.has((*path, "vendor")) or self._problems.has((*path, "dialect")):
+            return None
+        fits = [row for row in rows.values() if file.dialect in (None, row.dialect)]
+        for row in fits:
+            if row.name == name:
+                return row
+        for row in fits:
+            if file.base_url and row.base_url and origin_of(row.base_url) == origin_of(file.base_url):
+                return row
+        if file.dialect == "openai":
+            return rows.get("compatible", UNKNOWN_SERVER)
+        if file.dialect is not None:
+            return next((row for row in fits if row.name == file.dialect), next(iter(fits), None))
+        if self._problems.has((*path, "base_url")):
+            return None  # it might have said
+        message = "dialect is missing, and the name is no vendor's; write dialect: openai, anthropic or gemini"
+        self._problems.add(path, message + did_you_mean(name, rows))
+        return None
+
+    def _named_row(self, file: ProviderFile, vendor: str, path: Path) -> Vendor | None:
+        row = self._vendors.get(vendor)
+        if row is None:
+            near = did_you_mean(vendor, self._vendors) or f"; known are {', '.join(self._vendors)}"
+            self._problems.add((*path, "vendor"), f"unknown vendor {vendor!r}{near}")
+        elif file.dialect not in (None, row.dialect):
+            message = f"vendor {vendor!r} speaks {row.dialect!r}; remove the dialect, or the vendor"
+            self._problems.add((*path, "dialect"), message)
+            return None
+        return row
+
+    # --- which keys ---
+
+    def _keys(self, file: ProviderFile, vendor: Vendor | None, path: Path) -> tuple[SecretRef, ...]:
+        if file.api_keys is None:
+            if vendor is None or self._problems.has((*path, "api_keys")):
+                return ()
+            return self._vendors_key(file, vendor, path)
+        taken: list[SecretRef] = []
+        for i, given in enumerate(file.api_keys):
+            place = (*path, "api_keys", i)
+            if self._problems.has(place) or not given.name:
+                continue
+            ref = self.absolute(given)
+            if ref in taken:
+                self._problems.add(place, f"{given} is here twice; remove one")
+            self._check_secret(ref, place)
+            taken.append(ref)
+        return tuple(taken)
+
+    def _vendors_key(self, file: ProviderFile, vendor: Vendor, path: Path) -> tuple[SecretRef, ...]:
+        """The vendor's own variable, but only for the vendor's own host: no key goes where the file did not say."""
+        own = self._vendors.get(vendor.name)
+        is_own_host = own is not None and origin_of(own.base_url) == origin_of(vendor.base_url)
+        if not vendor.env or vendor.auth == "none" or not is_own_host:
+            return ()
+        for variable in vendor.env:
+            if self._environ.get(variable):
+                ref = SecretRef("env", variable)
+                self._check_secret(ref, path)
+                return (ref,)
+        names = " or ".join(repr(variable) for variable in vendor.env)
+        message = f"no key: the environment variable {names} is not set; export it, or name another under api_keys"
+        self._problems.add(path, message)
+        return ()
+
+    def absolute(self, ref: SecretRef) -> SecretRef:
+        """The same secret; a relative path counts from the folder of the configuration."""
+        if ref.kind == "env":
+            return ref
+        return SecretRef("file", str(self._folder / FilePath(ref.name).expanduser()))
+
+    def _check_secret(self, ref: SecretRef, path: Path) -> str | None:
+        try:
+            return ref.read(self._environ)
+        except ValueError as error:
+            self._problems.add(path, str(error))
+            return None
+
+    # --- the keys of applications ---
+
+    def gateway_keys(self, files: tuple[GatewayKeyFile, ...], routes: Mapping[str, object]) -> tuple[GatewayKey, ...]:
+        """The keys with their hashes; names, keys and routes are checked."""
+        names: dict[str, int] = {}
+        hashes: dict[str, int] = {}
+        built = []
+        for i, file in enumerate(files):
+            path: Path = ("gateway_keys", i)
+            if not file.name:
+                if not self._problems.has((*path, "name")):
+                    self._problems.add(path, "name is missing; logs and events call the key by it")
+            elif file.name in names:
+                other = f"gateway_keys[{names[file.name]}]"
+                self._problems.add((*path, "name"), f"{file.name!r} is the name of {other} too; use another")
+            names.setdefault(file.name, i)
+            self._check_route(file, routes, path)
+            digest = self._digest(file, path)
+            if digest is None:
+                continue
+            if digest in hashes:
+                self._problems.add(path, f"is the same key as gateway_keys[{hashes[digest]}]; remove one")
+            hashes.setdefault(digest, i)
+            built.append(GatewayKey(name=file.name, hash=digest, route=file.route))
+        return tuple(built)
+
+    def _check_route(self, file: GatewayKeyFile, routes: Mapping[str, object], path: Path) -> None:
+        if file.route is not None and file.route not in routes:
+            near = did_you_mean(file.route, routes) or "; name one under routes"
+            self._problems.add((*path, "route"), f"unknown route {file.route!r}{near}")
+
+    def _digest(self, file: GatewayKeyFile, path: Path) -> str | None:
+        if self._problems.has((*path, "hash")) or self._problems.has((*path, "key")):
+            return None
+        if (file.hash is None) == (file.key is None):
+            what = "neither" if file.hash is None else "both"
+            message = f"has {what} of hash and key; give one (`crossfade keys new` makes a key and prints its hash)"
+            self._problems.add(path, message)
+            return None
+        if file.key is None:
+            return file.hash
+        key = self._check_secret(self.absolute(file.key), (*path, "key"))
+        if key is not None and len(key) < MIN_KEY_LENGTH:
+            message = f"{file.key} has fewer than {MIN_KEY_LENGTH} characters; make a key with `crossfade keys new`"
+            self._problems.add((*path, "key"), message)
+        return None if key is None else hash_key(key)
+
+
+def server_of(file: ServerFile, has_keys: bool, problems: Problems) -> ServerConfig:
+    """The listeners; they differ, and keys are not configured for nothing."""
+    defaults = ServerConfig()
+    listen, admin = file.listen or defaults.listen, file.admin or defaults.admin
+    if listen == admin and listen.port != 0:
+        place = ("server", "admin") if file.admin else ("server", "listen")
+        other = "server.listen" if file.admin else "the default of server.admin"
+        problems.add(place, f"{listen} is {other} too; use another port")
+    if file.auth == "none" and has_keys:
+        problems.add(("server", "auth"), "is none, so that gateway_keys would be ignored; remove one of the two")
+    return ServerConfig(listen=listen, admin=admin, auth=file.auth or "auto")
+
+
+def limits_of(file: LimitsFile) -> ServerLimits:
+    """The limits with their defaults."""
+    given = {name: value for name, value in msgspec.structs.asdict(file).items() if value is not None}
+    if "body_rate" in given:
+        given["body_rate"] = float(given["body_rate"])
+    return ServerLimits(**given)
+
+
+def timeouts_of(file: TimersFile, overall: float | None = None, max_stream: float | None = None) -> TimeoutPolicy:
+    """The timers of one part of the file."""
+    return TimeoutPolicy(
+        connect=file.connect_timeout,
+        first_content=file.first_content_timeout,
+        silence=file.silence_timeout,
+        idle=file.idle_timeout,
+        attempt=file.attempt_timeout,
+        overall=overall,
+        max_stream=max_stream,
+    )
+
+
+def _model(file: ModelFile) -> ModelSettings:
+    said: dict[Ability, bool | None] = {
+        Ability.VISION: file.vision,
+        Ability.FILES: file.files,
+        Ability.AUDIO: file.audio,
+        Ability.TOOLS: file.tools,
+        Ability.JSON_SCHEMA: file.json_schema,
+    }
+    return ModelSettings(
+        window=file.window,
+        has=frozenset(ability for ability, value in said.items() if value is True),
+        lacks=frozenset(ability for ability, value in said.items() if value is False),
+        always_thinks=file.thinking,
+        is_slow=file.slow,
+        prefill=file.prefill,
+        timeouts=timeouts_of(file),
+    )
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether `name` can stand in chains, headers and labels: printable ASCII without space, comma, `*`, `#`."""
+    return (
+        0 < len(name) <= 200
+        and name.isascii()
+        and name[0].isalnum()
+        and all(mark.isalnum() or mark in "-_./:@+" for mark in name)
+    )
+
+
+def host_of(url: str) -> str:
+    """The host of a URL, lower case; empty where it has none."""
+    return urlsplit(url).hostname or ""
+
+
+def origin_of(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port of a URL."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
+
+
+def is_local_host(host: str) -> bool:
+    """Whether a host is this machine or a literal of a private network."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith((".localhost", ".internal", ".local"))
+    return address.is_loopback or address.is_private

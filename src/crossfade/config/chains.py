@@ -1,0 +1,216 @@
+"""Routes and fallbacks of the file: what the names in their chains mean, and their policies.
+
+Notes every problem at its place and goes on. What is allowed but probably a mistake becomes a warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from crossfade.config.build import is_plain_name, timeouts_of
+from crossfade.config.catalogue import Facts
+from crossfade.config.naming import has_model, providers_of
+from crossfade.config.problems import Path, Problems, did_you_mean
+from crossfade.config.rungs import make_rung
+from crossfade.config.schema import RouteFile, TargetFile
+from crossfade.config.settings import DEFAULT_ROUTE, ProviderConfig
+from crossfade.core.failure import DEFAULT_FALLBACK
+from crossfade.core.policy import RetryPolicy, RoutePolicy, StreamPolicy, ValidationPolicy
+from crossfade.core.target import Route, Rung
+
+_DECIDED = {"model", "stream", "messages", "crossfade", "fallback_models", "fallback_on", "models", "fallbacks"}
+"""Parameters that crossfade decides about itself."""
+
+
+class ChainBuilder:
+    """Makes routes of their part of the file. `providers` are those that are right, `names` all that the file has:
+    of a chain that names a broken one nothing more is said."""
+
+    def __init__(self, providers: Mapping[str, ProviderConfig], names: Sequence[str], facts: Facts, problems: Problems):
+        self._providers, self._names, self._facts, self._problems = providers, tuple(names), facts, problems
+
+    def routes(self, files: Mapping[str, RouteFile]) -> dict[str, Route]:
+        """The routes; of broken ones what is left of them."""
+        taken: dict[str, str] = {}
+        built = {}
+        for name, file in files.items():
+            path: Path = ("routes", name)
+            if not is_plain_name(name):
+                message = "is no name for a route; use letters, digits and -_./:@+, beginning with a letter or digit"
+                self._problems.add(path, message)
+            chain = self._route_chain(file, path)
+            if not chain:
+                continue
+            built[name] = Route(
+                name=name,
+                chain=chain,
+                policy=policy_of(file),
+                match=self._matches(name, file, files, taken),
+                allow=self._allow(file, path),
+                trace=file.trace,
+            )
+        return built
+
+    def fallbacks(
+        self, files: Mapping[str, Sequence[TargetFile]], routes: Mapping[str, RouteFile]
+    ) -> dict[str, tuple[Rung, ...]]:
+        """The chains behind names that no route serves."""
+        served = {pattern: name for name, route in routes.items() for pattern in route.match if "*" not in pattern}
+        built = {}
+        for name, entries in files.items():
+            path: Path = ("fallbacks", name)
+            if name != DEFAULT_ROUTE and ("*" in name or "," in name or not name.strip()):
+                self._problems.add(path, "takes exact model names, or '*' alone for all others")
+            elif name in routes or name in served:
+                message = f"route {served.get(name, name)!r} serves this name, so this chain would never be used"
+                self._problems.add(path, f"{message}; add its targets to the route's chain")
+            built[name] = self._chain(entries, path)
+        return built
+
+    # --- chains ---
+
+    def _route_chain(self, file: RouteFile, path: Path) -> tuple[Rung, ...]:
+        if not file.chain:
+            if not self._problems.has_within((*path, "chain")):
+                what = "chain is missing" if file.chain is None else "chain is empty"
+                place = path if file.chain is None else (*path, "chain")
+                self._problems.add(place, f"{what}; list targets, as in chain: [openai/gpt-5.4]")
+            return ()
+        return self._chain(file.chain, (*path, "chain"))
+
+    def _chain(self, entries: Sequence[TargetFile], path: Path) -> tuple[Rung, ...]:
+        rungs: list[Rung] = []
+        seen: dict[str, int] = {}
+        for i, entry in enumerate(entries):
+            rung = self._rung(entry, (*path, i))
+            if rung is None:
+                continue
+            if rung.name in seen:
+                place = f"{path[-1]}[{seen[rung.name]}]"
+                self._problems.add((*path, i), f"{rung.name!r} is {place} too; a chain asks a target once, remove one")
+                continue
+            seen[rung.name] = i
+            rungs.append(rung)
+        return tuple(rungs)
+
+    def _rung(self, entry: TargetFile, path: Path) -> Rung | None:
+        self._check_parameters(entry, path)
+        name = entry.target.strip()
+        if not name:
+            if not self._problems.has_within(path):
+                self._problems.add(path, "target is missing; name it as provider/model")
+            return None
+        found = self._find(name, path)
+        if found is None or found[0] not in self._providers:
+            return None
+        return make_rung(
+            self._providers[found[0]],
+            found[1],
+            self._facts,
+            timeouts=timeouts_of(entry),
+            set_params=entry.set,
+            drop_params=entry.drop,
+        )
+
+    def _find(self, name: str, path: Path) -> tuple[str, str] | None:
+        provider, slash, model = name.partition("/")
+        is_odd = any(mark in "*," or mark.isspace() for mark in name)
+        if is_odd or (slash and not (provider and model)):
+            self._problems.add(path, f"{name!r} is no target; name one as provider/model")
+        elif provider in self._names and slash:
+            return provider, model
+        elif slash:
+            self._unknown_provider(name, provider, path)
+        else:
+            return self._bare(name, path)
+        return None
+
+    def _unknown_provider(self, name: str, provider: str, path: Path) -> None:
+        hint = did_you_mean(provider, self._names)
+        for one in self._providers.values():
+            if has_model(one, name, self._facts):  # the model's own id has a slash
+                hint = f"; did you mean {one.name + '/' + name!r}?"
+        known = f"; known are {', '.join(self._names)}" if self._names else "; add it under providers"
+        self._problems.add(path, f"unknown provider {provider!r}{hint or known}")
+
+    def _bare(self, model: str, path: Path) -> tuple[str, str] | None:
+        found = providers_of(model, self._providers, self._facts)
+        if not found and len(self._names) == 1:
+            found = tuple(self._providers)
+            if not found:
+                return None
+        if len(found) == 1:
+            return found[0], model
+        if found:
+            choices = " or ".join(f"{name}/{model}" for name in found)
+            self._problems.add(path, f"{model!r} can be the model of several providers; write {choices}")
+        elif model in self._names:
+            self._problems.add(path, f"{model!r} is a provider; add the model, as in {model}/MODEL")
+        else:
+            self._problems.add(path, f"{model!r} does not say which provider; write PROVIDER/{model}")
+        return None
+
+    def _check_parameters(self, entry: TargetFile, path: Path) -> None:
+        for name, _ in entry.set:
+            if name in _DECIDED:
+                self._problems.add((*path, "set", name), f"{name!r} is decided by crossfade; remove it")
+        for i, name in enumerate(entry.drop):
+            if name in _DECIDED:
+                self._problems.add((*path, "drop", i), f"{name!r} is decided by crossfade; remove it")
+            elif any(name == other for other, _ in entry.set):
+                self._problems.add((*path, "drop", i), f"{name!r} is under set too; remove one")
+
+    # --- names ---
+
+    def _matches(
+        self, name: str, file: RouteFile, files: Mapping[str, RouteFile], taken: dict[str, str]
+    ) -> tuple[str, ...]:
+        for i, pattern in enumerate(file.match):
+            path: Path = ("routes", name, "match", i)
+            if not pattern:
+                continue
+            if "," in pattern or any(mark.isspace() for mark in pattern):
+                self._problems.add(path, f"{pattern!r} has a space or comma, which model names have not; remove it")
+            elif pattern in taken:
+                where = "this route" if taken[pattern] == name else f"route {taken[pattern]!r}"
+                self._problems.add(path, f"{pattern!r} is matched by {where} already; remove one")
+            elif pattern in files and pattern != name:
+                self._problems.add(path, f"{pattern!r} is the name of another route, which serves it; remove one")
+            taken.setdefault(pattern, name)
+        return tuple(pattern for pattern in file.match if pattern)
+
+    def _allow(self, file: RouteFile, path: Path) -> tuple[str, ...] | None:
+        for i, pattern in enumerate(file.allow or ()):
+            place = (*path, "allow", i)
+            provider, slash, _ = pattern.partition("/")
+            if not pattern or "*" in provider:
+                continue
+            if not slash:
+                self._problems.add(place, f"{pattern!r} matches no target; write provider/model or provider/*")
+            elif provider not in self._names:
+                near = did_you_mean(provider, self._names)
+                self._problems.add(place, f"unknown provider {provider!r}{near}")
+        return file.allow
+
+
+def policy_of(file: RouteFile) -> RoutePolicy:
+    """The policies of a route, with their defaults."""
+    retry, stream, checks = RetryPolicy(), StreamPolicy(), file.validate
+    commit, hold = file.commit or stream.commit, file.hold or (stream.hold_tool_calls, stream.hold_json)
+    return RoutePolicy(
+        fallback_on=DEFAULT_FALLBACK if file.fallback_on is None else file.fallback_on,
+        retry=RetryPolicy(
+            max_wait=retry.max_wait if file.retry.max_wait is None else file.retry.max_wait,
+            delay=retry.delay if file.retry.delay is None else file.retry.delay,
+            max_attempts=file.retry.max_attempts,
+            budget_ratio=retry.budget_ratio if file.retry.budget is None else file.retry.budget,
+        ),
+        timeouts=timeouts_of(file, overall=file.timeout, max_stream=file.max_stream),
+        stream=StreamPolicy(
+            commit=commit, hold_tool_calls=hold[0], hold_json=hold[1], recover=file.recover or stream.recover
+        ),
+        validation=ValidationPolicy(
+            min_chars=checks.min_chars, finish=checks.finish, match=checks.match, not_match=checks.not_match
+        ),
+        stream_upstream=file.stream_upstream or "auto",
+    )

@@ -1,0 +1,231 @@
+"""How single values of the file are read: addresses, sizes, durations, expressions.
+
+Every parser raises ValueError with a sentence that says what is wrong and what to write.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+import re2
+
+from crossfade.config.secrets import SecretRef, parse_hash, parse_secret
+from crossfade.config.shape import Leaf
+from crossfade.core.failure import FALLBACK_WORDS, FailureReason, fallback_reasons
+from crossfade.core.words import HOLD_WORDS, parse_commit, parse_duration, parse_hold
+
+MAX_EXPRESSION = 1000
+_SIZE = re.compile(r"\s*(\d+)\s*(B|KiB|MiB|GiB|kB|KB|MB|GB)?\s*", re.ASCII)
+_SIZE_UNITS = {None: 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 1000, "KB": 1000}
+_SIZE_UNITS |= {"MB": 10**6, "GB": 10**9}
+_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+
+
+class Address(msgspec.Struct, frozen=True):
+    """A place to listen at. Port 0 lets the system choose."""
+
+    host: str
+    port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine reaches it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(value: object) -> Address:
+    """`HOST:PORT`, an IPv6 host in brackets."""
+    wrong = f"{value!r} is no address to listen at; write HOST:PORT, as in 127.0.0.1:4000, 0.0.0.0:4000 or [::1]:4000"
+    if not isinstance(value, str):
+        raise ValueError(wrong)
+    host, colon, port = value.strip().rpartition(":")
+    if not (colon and port.isascii() and port.isdigit() and len(port) <= 5) or int(port) > 65535:
+        raise ValueError(f"{wrong} (the port is a number up to 65535)" if colon and host else wrong)
+    if host.startswith("[") and host.endswith("]"):
+        try:
+            return Address(str(ipaddress.IPv6Address(host[1:-1])), int(port))
+        except ValueError:
+            raise ValueError(wrong) from None
+    if re.fullmatch(r"[\d.]+", host):
+        try:
+            return Address(str(ipaddress.IPv4Address(host)), int(port))
+        except ValueError:
+            raise ValueError(wrong) from None
+    if not _is_host(host):
+        raise ValueError(wrong)
+    return Address(host.lower(), int(port))
+
+
+def _is_host(text: str) -> bool:
+    return len(text) <= 253 and all(_LABEL.fullmatch(label) for label in text.removesuffix(".").split("."))
+
+
+def parse_base_url(value: object) -> str:
+    """An http or https URL without credentials, query or fragment; a slash at its end is taken off. The URL is in
+    no message: it may hold a password."""
+    if not isinstance(value, str):
+        raise ValueError("base_url is text, as in https://api.example.com/v1")
+    text = str(value).strip()
+    if not text.isascii() or not text.isprintable() or " " in text or "\\" in text:
+        raise ValueError("base_url has a space, a backslash or another character that URLs do not have; remove it")
+    try:
+        parts = urlsplit(text)
+        port, host = parts.port, parts.hostname
+    except ValueError:
+        raise ValueError("base_url has no valid host and port; write it as https://api.example.com/v1") from None
+    if parts.scheme not in ("http", "https") or not text.lower().startswith(f"{parts.scheme}://"):
+        raise ValueError("base_url needs its scheme; begin it with https:// (or http:// for a local server)")
+    if "@" in parts.netloc:
+        raise ValueError("base_url has credentials in it; remove them and name the key under api_keys")
+    if "?" in text or "#" in text:
+        raise ValueError("base_url has a query or fragment; remove what begins at '?' or '#'")
+    if not host or port == 0 or not (":" in host or _is_host(host)):
+        raise ValueError("base_url has no valid host; write it as https://api.example.com/v1")
+    return text.rstrip("/")
+
+
+def parse_size(value: object) -> int:
+    """Bytes: a whole number, or text such as `64KiB`, `32MiB`, `10MB`."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        size = value
+    elif isinstance(value, str) and (match := _SIZE.fullmatch(value)):
+        size = int(match.group(1)) * _SIZE_UNITS[match.group(2)]
+    else:
+        raise ValueError(f"{value!r} is no size; write a number of bytes, or 64KiB, 32MiB")
+    if not 1 <= size < 2**40:
+        raise ValueError(f"{value!r} is out of range; write a size from 1 byte to 1 TiB")
+    return size
+
+
+def parse_share(value: object) -> float:
+    """A share from 0 to 1, or a percentage as text."""
+    number: float | None = None
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        number = float(value)
+    elif isinstance(value, str) and re.fullmatch(r"\d{1,3}(\.\d+)?\s*%", value.strip()):
+        number = float(value.strip().rstrip("% ")) / 100
+    if number is None or not 0 <= number <= 1:
+        raise ValueError(f"{value!r} is no share; write a number from 0 to 1, or 20%")
+    return number
+
+
+def parse_limit(value: object) -> float:
+    """A duration above zero."""
+    seconds = parse_duration(value)
+    if seconds == 0:
+        raise ValueError("is 0, which would fail every attempt; give a time, or remove the line for the default")
+    return seconds
+
+
+def parse_expression(value: object) -> str:
+    """A regular expression that RE2 takes."""
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{value!r} is no regular expression; write text, in quotes")
+    if len(value) > MAX_EXPRESSION:
+        raise ValueError(f"has {len(value)} characters; a regular expression may have {MAX_EXPRESSION}")
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        re2.compile(str(value), options)
+    except re2.error as error:
+        detail = error.args[0].decode("utf-8", "replace") if isinstance(error.args[0], bytes) else str(error)
+        raise ValueError(
+            f"{value!r} is no regular expression of RE2 (no look-around, no back-references): {detail}"
+        ) from None
+    return str(value)
+
+
+def parse_fallback_on(value: object) -> frozenset[FailureReason]:
+    """A list of words."""
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        raise ValueError(f"{value!r} is no list of words; write [default], or [] for never")
+    return fallback_reasons(str(word) for word in value)
+
+
+def _parse_parameters(value: object) -> tuple[tuple[str, bytes], ...]:
+    if not isinstance(value, dict):
+        raise ValueError("takes parameters and their values, as in {temperature: 0}")
+    try:
+        return tuple((str(name), msgspec.json.encode(_plain(inner))) for name, inner in value.items())
+    except (TypeError, ValueError):
+        raise ValueError("has a value that JSON cannot express") from None
+
+
+def _plain(value: object) -> object:
+    """Without the text subclass that values from the environment are."""
+    if isinstance(value, dict):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError
+    return str(value) if isinstance(value, str) else value
+
+
+def _leaf(parse: Callable[[object], Any], schema: dict[str, Any], blank: Any = None) -> Leaf:
+    return Leaf(parse, schema, blank)
+
+
+_DURATION_TEXT = {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*(ms|s|m|h)?\s*$"}
+_WORDS = sorted({*FALLBACK_WORDS, *(r.value for r in FailureReason)})
+
+ADDRESS = _leaf(parse_address, {"type": "string", "pattern": r":\d{1,5}$|\$\{"})
+BASE_URL = _leaf(parse_base_url, {"type": "string", "pattern": r"^https?://[^@?#\s]+$|\$\{"})
+DURATION = _leaf(parse_duration, {"anyOf": [{"type": "number", "minimum": 0}, _DURATION_TEXT]})
+LIMIT = _leaf(parse_limit, {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, _DURATION_TEXT]})
+SIZE = _leaf(
+    parse_size,
+    {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": r"^\d+\s*([KMG]iB|[kKMG]?B)?$"}]},
+)
+SHARE = _leaf(
+    parse_share,
+    {
+        "anyOf": [
+            {"type": "number", "minimum": 0, "maximum": 1},
+            {"type": "string", "pattern": r"^\d{1,3}(\.\d+)?\s*%$"},
+        ]
+    },
+)
+EXPRESSION = _leaf(parse_expression, {"type": "string", "minLength": 1, "maxLength": MAX_EXPRESSION})
+FALLBACK_ON = _leaf(
+    parse_fallback_on,
+    {"type": "array", "items": {"enum": [*_WORDS, *(f"-{word}" for word in _WORDS)]}},
+)
+COMMIT = _leaf(
+    parse_commit,
+    {
+        "oneOf": [
+            {"enum": ["first_content", "complete"]},
+            {
+                "type": "object",
+                "properties": {"chars": {"type": "integer", "minimum": 1}},
+                "required": ["chars"],
+                "additionalProperties": False,
+            },
+            {
+                "type": "object",
+                "properties": {"seconds": DURATION.schema},
+                "required": ["seconds"],
+                "additionalProperties": False,
+            },
+        ]
+    },
+)
+HOLD = _leaf(parse_hold, {"type": "array", "items": {"enum": list(HOLD_WORDS)}})
+PARAMETERS = _leaf(_parse_parameters, {"type": "object"})
+SECRET = _leaf(parse_secret, {"type": "string", "pattern": r"^(env:[A-Za-z_]\w*|file:.+)$|\$\{"}, SecretRef("env", ""))
+HASH = _leaf(parse_hash, {"type": "string", "pattern": r"^sha256:[0-9a-f]{64}$|\$\{"})

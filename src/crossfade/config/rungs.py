@@ -1,0 +1,55 @@
+"""Makes the rungs of chains: one target per key of the provider, with all that is known of the model.
+
+What the file says of a model outranks the catalogue. Timers nearer to the target win: the chain's entry, the
+model, the provider.
+"""
+
+from __future__ import annotations
+
+from crossfade.config.catalogue import Facts, ModelFacts
+from crossfade.config.settings import ModelSettings, ProviderConfig
+from crossfade.core.policy import TimeoutPolicy
+from crossfade.core.target import Rung, Target
+
+_NOTHING = ModelSettings()
+_UNKNOWN = ModelFacts()
+_NO_LIMITS = TimeoutPolicy()
+
+
+def make_rung(
+    provider: ProviderConfig,
+    model: str,
+    facts: Facts,
+    *,
+    timeouts: TimeoutPolicy = _NO_LIMITS,
+    set_params: tuple[tuple[str, bytes], ...] = (),
+    drop_params: tuple[str, ...] = (),
+) -> Rung:
+    """The rung of `provider/model`; a provider without keys has one target, which sends none."""
+    said = provider.models.get(model, _NOTHING)
+    known = facts(provider.vendor.name, model) or _UNKNOWN
+    name = f"{provider.name}/{model}"
+    limits = timeouts.over(said.timeouts).over(provider.timeouts)
+    return Rung(
+        tuple(
+            Target(
+                key=f"{name}#{credential}",
+                name=name,
+                provider=provider.name,
+                model=model,
+                credential=credential,
+                window=known.window if said.window is None else said.window,
+                lacks=(known.lacks | said.lacks) - said.has,
+                always_thinks=known.always_thinks if said.always_thinks is None else said.always_thinks,
+                is_slow=known.is_slow if said.is_slow is None else said.is_slow,
+                prefill=provider.vendor.prefill if said.prefill is None else said.prefill,
+                assembles=provider.vendor.assembles,
+                timeouts=limits,
+                price_in=known.price_in,
+                price_out=known.price_out,
+                set_params=set_params,
+                drop_params=drop_params,
+            )
+            for credential in range(max(1, len(provider.api_keys)))
+        )
+    )

@@ -1,0 +1,454 @@
+"""What is known of every target from its own traffic: may it be called now, and if not, why and until when.
+
+Three things keep a target out or back, and this file keeps them apart: its breaker (it fails), ejections (it said
+for how long it cannot, or its credential or model is no good), and per-route demotion (its answers do not suit one
+route). What each failure does is read from `DISPOSITIONS`. Reading changes nothing; nothing here knows of plans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Literal, assert_never
+
+import msgspec
+
+from crossfade.core.backoff import clamp_retry_after
+from crossfade.core.breaker import Breaker, BreakerChange, BreakerState, Permit
+from crossfade.core.ejection import SEEN_TOGETHER, Ejections, RouteRecord
+from crossfade.core.failure import DISPOSITIONS, Failure, FailureReason, HealthEffect
+from crossfade.core.policy import HealthPolicy
+from crossfade.core.target import Route, Target
+
+MOST_TARGETS = 4096
+"""Targets remembered though no route has them; callers can name models freely."""
+
+_MOST_ROUTES = 64
+_NO_GENERATION = -1
+_DEFAULT_POLICY = HealthPolicy()
+
+Scope = Literal["target", "credential"]
+
+
+# --- what is told --------------------------------------------------------------------------------------------
+
+
+class Available(msgspec.Struct, frozen=True):
+    """The target may be called. `is_trial`: the call would be a trial of an opened breaker."""
+
+    is_trial: bool = False
+
+
+class Out(msgspec.Struct, frozen=True):
+    """The target is passed over. `until` is when that may end, None where only a running trial can tell."""
+
+    reason: FailureReason | Literal["breaker_open", "trial_in_flight"]
+    until: float | None = None
+
+    @property
+    def is_ejection(self) -> bool:
+        """Whether it is a limit or a defect, which is never tried early."""
+        return isinstance(self.reason, FailureReason)
+
+
+Standing = Available | Out
+
+AVAILABLE = Available()
+TRIAL_DUE = Available(is_trial=True)
+
+
+class BreakerChanged(msgspec.Struct, frozen=True):
+    """A target's breaker changed its state; `until` is when an open one is due for a trial."""
+
+    target: str
+    before: BreakerState
+    after: BreakerState
+    until: float | None = None
+
+
+class Ejected(msgspec.Struct, frozen=True):
+    """`target` gave the reason; with scope `credential` all targets of its provider and credential are out."""
+
+    target: str
+    reason: FailureReason
+    until: float
+    scope: Scope
+
+
+class Returned(msgspec.Struct, frozen=True):
+    """The first good answer after an ejection had run out."""
+
+    target: str
+    reason: FailureReason
+    scope: Scope
+
+
+Change = BreakerChanged | Ejected | Returned
+
+
+class TargetView(msgspec.Struct, frozen=True, kw_only=True):
+    """One target's health as it is read by people and readiness checks. `calls` and `failures` are the window's."""
+
+    key: str
+    standing: Standing
+    breaker: BreakerState
+    breaker_until: float | None
+    opened_by_silence: bool
+    in_flight: int
+    consecutive_failures: int
+    calls: int
+    failures: int
+    ejections: tuple[tuple[FailureReason, float], ...] = ()
+    demoted_on: tuple[tuple[str, float], ...] = ()
+
+
+# --- one target ----------------------------------------------------------------------------------------------
+
+
+class TargetHealth:
+    """Breaker, ejections and per-route record of one target.
+
+    `routes_using` is the number of configured routes with this target. `credential` holds the ejections that it
+    shares with the other targets of its provider and credential. `in_flight` counts the permits not yet settled:
+    calls without their first content, as permits are settled there.
+    """
+
+    __slots__ = ("_ejections", "_policy", "_routes", "breaker", "credential", "in_flight", "key", "routes_using")
+
+    def __init__(
+        self,
+        key: str,
+        policy: HealthPolicy,
+        draw: Callable[[], float],
+        *,
+        routes_using: int = 1,
+        credential: Ejections | None = None,
+    ) -> None:
+        self.key = key
+        self.breaker = Breaker(policy.breaker, draw)
+        self.routes_using = routes_using
+        self.credential = Ejections() if credential is None else credential
+        self.in_flight = 0
+        self._policy = policy
+        self._ejections = Ejections()
+        self._routes: dict[str, RouteRecord] = {}
+
+    # --- reading -------------------------------------------------------------------------------------------
+
+    def standing(self, now: float) -> Standing:
+        """Whether the target may be called at `now`; an ejection is named before the breaker."""
+        if self.breaker.is_closed and not self._ejections and not self.credential:
+            return AVAILABLE
+        return self._ejected(now) or self._breaker_standing(now)
+
+    def soft_rank(self, route: str, now: float) -> int:
+        """0, or 1 where its answers have lately not suited `route` and it should be ordered later there."""
+        record = self._routes.get(route)
+        return 0 if record is None or now >= record.demoted_until else 1
+
+    def out_until(self, now: float) -> float | None:
+        """When the target may be available again; None if it is now, or nobody can tell."""
+        standing = self.standing(now)
+        return standing.until if isinstance(standing, Out) else None
+
+    @property
+    def consecutive_failures(self) -> int:
+        """Failures in a row that the breaker has heard of; 0 once it is open and closed again."""
+        return self.breaker.consecutive_failures
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last that was heard of it is bad: its breaker is not closed, its last call failed, or no
+        good answer has come since it was ejected."""
+        breaker = self.breaker
+        return not breaker.is_closed or bool(breaker.consecutive_failures or self._ejections or self.credential)
+
+    def view(self, now: float) -> TargetView:
+        calls, failures = self.breaker.recent(now)
+        return TargetView(
+            key=self.key,
+            standing=self.standing(now),
+            breaker=self.breaker.state(now),
+            breaker_until=self.breaker.until(now),
+            opened_by_silence=self.breaker.opened_by_silence,
+            in_flight=self.in_flight,
+            consecutive_failures=self.breaker.consecutive_failures,
+            calls=calls,
+            failures=failures,
+            ejections=self._ejections.current(now) + self.credential.current(now),
+            demoted_on=tuple((r, record.demoted_until) for r, record in self._routes.items() if self.soft_rank(r, now)),
+        )
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether forgetting it would lose nothing: all is well, and nothing is under way."""
+        return self.in_flight == 0 and not self._routes and not self.is_failing
+
+    def __repr__(self) -> str:
+        return f"<TargetHealth {self.key!r} {self.breaker!r}, in flight {self.in_flight}>"
+
+    def _ejected(self, now: float) -> Out | None:
+        own, shared = self._ejections.longest(now), self.credential.longest(now)
+        longest = shared if own is None or (shared is not None and shared[1] > own[1]) else own
+        return None if longest is None else Out(*longest)
+
+    def _breaker_standing(self, now: float) -> Standing:
+        if self.breaker.is_closed:
+            return AVAILABLE
+        until = self.breaker.until(now)
+        if self.breaker.has_trial(now):
+            return Out("trial_in_flight", until)
+        return TRIAL_DUE if until is None else Out("breaker_open", until)
+
+    # --- permits -------------------------------------------------------------------------------------------
+
+    def take(self, now: float) -> Permit | None:
+        """Leave for one call; None where `standing` says so."""
+        if (self._ejections or self.credential) and self._ejected(now) is not None:
+            return None
+        return self._counted(self.breaker.permit(now))
+
+    def take_early(self, now: float) -> Permit | None:
+        """A trial before it is due (`Breaker.permit_early`); None while ejected, which is never tried early."""
+        return None if self._ejected(now) is not None else self._counted(self.breaker.permit_early(now))
+
+    def _counted(self, permit: Permit | None) -> Permit | None:
+        if permit is not None:
+            self.in_flight += 1
+        return permit
+
+    def settle_unused(self, permit: Permit, now: float) -> None:
+        """Returns the permit without a judgement: the call was not made, or says nothing of the target."""
+        if not permit.settled:
+            self.in_flight -= 1
+            self.breaker.release(permit, now)
+
+    def settle(
+        self,
+        permit: Permit | None,
+        failure: Failure | None,
+        now: float,
+        *,
+        request: str | int,
+        route: str,
+        passed_through: bool = False,
+    ) -> tuple[Change, ...]:
+        """Returns the permit with what came of the call: `failure`, or None for a good answer (or its beginning).
+
+        Gives what changed, for events. With a permit already settled as good, a failure takes that back, once: the
+        answer broke off or turned out unfit; everything else about a settled permit is ignored. Without a permit
+        the failure counts only while the breaker is closed, as nothing tells which state it belongs to.
+        `passed_through`: the credential was the caller's own, so its refusal says nothing of ours.
+        """
+        if permit is None:
+            if failure is None:
+                return ()
+            return self._judge(self._stand_in(now), failure, now, request, route, False, passed_through)
+        if permit.settled:
+            if failure is None or permit.succeeded_at is None:
+                return ()
+            changes = self._judge(permit, failure, now, request, route, True, passed_through)
+            permit.succeeded_at = None
+            return changes
+        self.in_flight -= 1
+        if failure is None:
+            change = self.breaker.succeed(permit, now)
+            if change is None and not (self._routes or self._ejections or self.credential):
+                return ()
+            return self._told(change) + self._on_success(route, now)
+        changes = self._judge(permit, failure, now, request, route, False, passed_through)
+        self.breaker.release(permit, now)  # what the breaker did not hear of is neither success nor failure
+        return changes
+
+    def _stand_in(self, now: float) -> Permit:
+        permit = self.breaker.permit(now) if self.breaker.is_closed else None
+        return Permit(_NO_GENERATION) if permit is None else permit
+
+    # --- what follows --------------------------------------------------------------------------------------
+
+    def _on_success(self, route: str, now: float) -> tuple[Change, ...]:
+        if (record := self._routes.get(route)) is not None:
+            record.add_success(now)
+            if record.is_spent(now):
+                del self._routes[route]
+        returned: list[Change] = [Returned(self.key, reason, "target") for reason in self._ejections.take_expired(now)]
+        returned += (Returned(self.key, reason, "credential") for reason in self.credential.take_expired(now))
+        return tuple(returned)
+
+    def _judge(
+        self,
+        permit: Permit,
+        failure: Failure,
+        now: float,
+        request: str | int,
+        route: str,
+        is_late: bool,
+        passed_through: bool,
+    ) -> tuple[Change, ...]:
+        if failure.is_caller_limit:
+            return ()
+        effect = DISPOSITIONS[failure.reason].health
+        match effect:
+            case HealthEffect.NONE:
+                return ()
+            case HealthEffect.FAILURE:
+                return self._tell_breaker(permit, now, request, failure, is_late)
+            case HealthEffect.ROUTE:
+                self._record(route, now).add_failure(now, is_late)
+                # The target did answer: what one route makes of the answer must not keep a trial from succeeding.
+                return () if is_late else self._told(self.breaker.succeed(permit, now))
+            case HealthEffect.ROUTE_AND_BREAKER:
+                self._record(route, now).add_failure(now, is_late)
+                if self._is_seen_widely(route, now):
+                    return self._tell_breaker(permit, now, request, failure, is_late)
+                return ()
+            case HealthEffect.EJECT:
+                wait = clamp_retry_after(failure.retry_after, self._policy)
+                return self.eject(failure.reason, now + wait, now)
+            case HealthEffect.EJECT_LONG:
+                # What the provider says is no help: a spent quota often comes with the seconds of a rate limit.
+                is_quota = failure.reason is FailureReason.QUOTA_EXHAUSTED
+                return self.eject(failure.reason, now + (self._policy.quota if is_quota else self._policy.model), now)
+            case HealthEffect.EJECT_CREDENTIAL:
+                return () if passed_through else self.eject(failure.reason, now + self._policy.credential, now)
+            case _:
+                assert_never(effect)
+
+    def eject(self, reason: FailureReason, until: float, now: float) -> tuple[Change, ...]:
+        """Keeps the target out until a time; all targets of the credential where the reason lies with that."""
+        is_shared = reason in (FailureReason.QUOTA_EXHAUSTED, FailureReason.AUTH_ERROR)
+        held = self.credential if is_shared else self._ejections
+        if not held.add(reason, until, now):
+            return ()
+        return (Ejected(self.key, reason, until, "credential" if is_shared else "target"),)
+
+    def _tell_breaker(
+        self, permit: Permit, now: float, request: str | int, failure: Failure, is_late: bool
+    ) -> tuple[Change, ...]:
+        tell = self.breaker.fail_late if is_late else self.breaker.fail
+        return self._told(tell(permit, now, request, failure.reason is FailureReason.TIMEOUT))
+
+    def _told(self, change: BreakerChange | None) -> tuple[Change, ...]:
+        return () if change is None else (BreakerChanged(self.key, change.before, change.after, change.until),)
+
+    def _record(self, route: str, now: float) -> RouteRecord:
+        record = self._routes.get(route)
+        if record is None:
+            if len(self._routes) >= _MOST_ROUTES:
+                del self._routes[min(self._routes, key=lambda name: self._routes[name].last_at)]
+            record = self._routes[route] = RouteRecord(now)
+        return record
+
+    def _is_seen_widely(self, route: str, now: float) -> bool:
+        self._routes[route].marked_at = now
+        marks = (record.marked_at for record in self._routes.values())
+        seen_by = sum(1 for mark in marks if mark is not None and now - mark < SEEN_TOGETHER)
+        return seen_by >= min(2, self.routes_using)
+
+    # --- configuration -------------------------------------------------------------------------------------
+
+    def retune(self, policy: HealthPolicy, routes_using: int) -> None:
+        """Takes new options and keeps the state."""
+        self._policy = policy
+        self.routes_using = routes_using
+        self.breaker.retune(policy.breaker)
+
+    def reset(self) -> None:
+        """Forgets all of it but the calls in flight."""
+        self.breaker.reset()
+        self._ejections.clear()
+        self._routes.clear()
+
+
+# --- all targets ---------------------------------------------------------------------------------------------
+
+
+class HealthBoard(Mapping[str, TargetHealth]):
+    """The health of all targets by key, made when first asked for and kept over configuration reloads.
+
+    `policy` is that of targets which no route has; `draw` gives numbers from [0, 1).
+    """
+
+    def __init__(
+        self, draw: Callable[[], float], policy: HealthPolicy = _DEFAULT_POLICY, most: int = MOST_TARGETS
+    ) -> None:
+        self._draw = draw
+        self._policy = policy
+        self._most = most
+        self._targets: dict[str, TargetHealth] = {}
+        self._credentials: dict[tuple[str, int], Ejections] = {}
+        self._members: dict[str, tuple[str, int]] = {}
+        self._routes_using: dict[str, int] = {}
+
+    def __getitem__(self, key: str) -> TargetHealth:
+        return self._targets[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._targets)
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+    def of(self, target: Target) -> TargetHealth:
+        """The health of a target; a new one is available."""
+        health = self._targets.get(target.key)
+        return self._add(target, self._policy) if health is None else health
+
+    def soft_rank(self, route: str, target: Target, now: float) -> int:
+        """`TargetHealth.soft_rank`; 0 for a target never asked for."""
+        health = self._targets.get(target.key)
+        return 0 if health is None else health.soft_rank(route, now)
+
+    def snapshot(self, now: float) -> Mapping[str, TargetView]:
+        """All that is known, frozen, by key. Changes nothing."""
+        return MappingProxyType({key: health.view(now) for key, health in self._targets.items()})
+
+    def configure(
+        self,
+        routes: Iterable[Route],
+        policy: HealthPolicy = _DEFAULT_POLICY,
+        policy_of: Callable[[Target], HealthPolicy] | None = None,
+    ) -> None:
+        """Takes a (new) configuration: which routes use which targets, and their options. State is kept.
+
+        `policy_of` gives the options of a target that has its own; `policy` is for all others.
+        """
+        self._policy = policy
+        used: dict[str, set[str]] = {}
+        targets: dict[str, Target] = {}
+        for route in routes:
+            for target in (target for rung in route.chain for target in rung.targets):
+                used.setdefault(target.key, set()).add(route.name)
+                targets[target.key] = target
+        self._routes_using = {key: len(names) for key, names in used.items()}
+        for key, target in targets.items():
+            if key not in self._targets:
+                self._add(target, policy)
+        for key, health in self._targets.items():
+            own = policy_of(targets[key]) if policy_of is not None and key in targets else policy
+            health.retune(own, self._routes_using.get(key, 1))
+
+    def forget(self, provider: str, credential: int | None = None) -> None:
+        """Forgets what is known of a provider's targets, or of one credential's: its address or key was changed."""
+        for key, member in self._members.items():
+            if member[0] == provider and credential in (None, member[1]):
+                self._targets[key].reset()
+                self._credentials[member].clear()
+
+    def _add(self, target: Target, policy: HealthPolicy) -> TargetHealth:
+        if len(self._targets) - len(self._routes_using) >= self._most:
+            self._prune()
+        member = (target.provider, target.credential)
+        shared = self._credentials.setdefault(member, Ejections())
+        routes_using = self._routes_using.get(target.key, 1)
+        health = TargetHealth(target.key, policy, self._draw, routes_using=routes_using, credential=shared)
+        self._targets[target.key] = health
+        self._members[target.key] = member
+        return health
+
+    def _prune(self) -> None:
+        """Drops what no route has and what is at rest; where none rests, a quarter of them, oldest first."""
+        spare = [key for key in self._targets if key not in self._routes_using]
+        resting = [key for key in spare if self._targets[key].is_at_rest]
+        for key in resting or spare[: max(1, len(spare) // 4)]:
+            del self._targets[key], self._members[key]

@@ -1,0 +1,119 @@
+"""How a second stream is joined to the text of a first one that was cut: proven, or refused.
+
+Two proofs are looked for at once, since a target asked to go on may as well begin anew: the new stream's head
+equals all that was delivered (*replay*), or it repeats the anchor it was asked for near its beginning
+(*anchor*). A target declared to go on from a prefill needs no anchor (*prefill*). Nothing is guessed: there are
+no overlap heuristics, and while both readings are possible the answer waits.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from crossfade.core.exchange import Continuation
+
+ANCHOR_MIN, ANCHOR_MAX = 40, 80
+ANCHOR_SLACK = 200
+"""The anchor must end within so many characters more than its own length."""
+
+
+class JoinState(StrEnum):
+    OPEN = "open"
+    JOINED = "joined"
+    REFUSED = "refused"
+
+
+def anchor_of(text: str) -> str:
+    """The last 40 to 80 characters of `text`, from the beginning of a word where there is one; all of a short text."""
+    if len(text) <= ANCHOR_MAX:
+        return text
+    tail = text[-ANCHOR_MAX:]
+    for position in range(ANCHOR_MAX - ANCHOR_MIN):
+        if tail[position].isspace() and not tail[position + 1].isspace():
+            return tail[position + 1 :]
+    return tail
+
+
+def continuation_of(text: str, *, prefill: bool) -> Continuation:
+    """What to ask of the next target after `text` was delivered."""
+    return Continuation(text=text, anchor=anchor_of(text), prefill=prefill, delivered_tokens=len(text) // 4)
+
+
+class Joiner:
+    """Decides where the text of a second stream begins to be new. `feed` gives the new text, "" while undecided."""
+
+    __slots__ = ("_anchor", "_delivered", "_head", "_prefill", "state", "why")
+
+    def __init__(self, continuation: Continuation):
+        self._delivered = continuation.text
+        self._anchor = continuation.anchor
+        self._prefill = continuation.prefill
+        self._head = ""
+        self.state = JoinState.OPEN
+        self.why = ""
+
+    def feed(self, text: str) -> str:
+        """Takes the next text of the second stream. Once `state` is JOINED, text passes through."""
+        if self.state is JoinState.JOINED:
+            return text
+        if self.state is JoinState.REFUSED:
+            return ""
+        self._head += text
+        return self._decide(is_whole=False)
+
+    def finish(self) -> str:
+        """The second stream's text is whole: decides what is still open."""
+        return self._decide(is_whole=True) if self.state is JoinState.OPEN else ""
+
+    def _decide(self, *, is_whole: bool) -> str:
+        head, delivered = self._head, self._delivered
+        if head.startswith(delivered):
+            return self._join(head[len(delivered) :])
+        if delivered.startswith(head) and not is_whole:
+            return ""  # may yet prove to be a replay; whatever else it is can wait until it is none
+        if self._prefill:
+            return self._decide_prefill(is_whole)
+        return self._decide_anchor(is_whole)
+
+    def _decide_prefill(self, is_whole: bool) -> str:
+        """A head that begins as the delivered text did is an answer begun anew, not a continuation."""
+        same = _common(self._head, self._delivered)
+        if same >= min(ANCHOR_MIN, len(self._delivered)) and same > 0:
+            return self._refuse("the answer was begun anew and took another way")
+        new = self._head
+        if self._delivered[-1:].isspace():
+            # The prefill was sent without its trailing white space, so the answer may bring its own.
+            new = new.lstrip()
+            if not new and not is_whole:
+                return ""
+        return self._join(new)
+
+    def _decide_anchor(self, is_whole: bool) -> str:
+        if len(self._anchor) < ANCHOR_MIN:
+            # All of a short text is its anchor; found anywhere but at the head it would prove nothing.
+            return self._refuse("the answer does not begin as the delivered text did")
+        window = self._head[: len(self._anchor) + ANCHOR_SLACK]
+        at = window.find(self._anchor)
+        if at >= 0:
+            if window.find(self._anchor, at + 1) >= 0:
+                return self._refuse("the anchor was repeated more than once")
+            return self._join(self._head[at + len(self._anchor) :])
+        if is_whole or len(self._head) >= len(self._anchor) + ANCHOR_SLACK:
+            return self._refuse("the answer did not begin by repeating the anchor")
+        return ""
+
+    def _join(self, new: str) -> str:
+        self.state, self._head = JoinState.JOINED, ""
+        return new
+
+    def _refuse(self, why: str) -> str:
+        self.state, self.why, self._head = JoinState.REFUSED, why, ""
+        return ""
+
+
+def _common(one: str, other: str) -> int:
+    """How many characters two texts have in common at their beginning."""
+    for position, (a, b) in enumerate(zip(one, other, strict=False)):
+        if a != b:
+            return position
+    return min(len(one), len(other))

@@ -1,0 +1,94 @@
+"""Which targets a request may go to, in which order, before anything is called.
+
+Pure: what cannot serve the request is skipped with the reason on record. Whether a target is out just now
+is asked by dispatch when it comes to it, since that changes while the walk is under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from crossfade.core.exchange import Ability, RequestFacts
+from crossfade.core.target import Route, Rung, Target
+
+WINDOW_TOLERANCE = 1.2
+"""An estimate of the input may exceed a window by this much before the target is passed over."""
+
+
+class Skip(msgspec.Struct, frozen=True):
+    """A rung passed over for good: it lacks an ability, or its window is too small."""
+
+    rung: Rung
+    position: int
+    why: str
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """The rungs to try in order, and those that never will be for this request."""
+
+    rungs: tuple[Rung, ...]
+    skips: tuple[Skip, ...] = ()
+
+
+def plan(
+    route: Route,
+    facts: RequestFacts,
+    soft_rank: Callable[[Target], int] | None = None,
+    prefers: str | None = None,
+) -> Plan:
+    """The plan of a request on `route`.
+
+    `soft_rank(target)` is how many recent soft failures the route has had from a target: others come before it.
+    `prefers` names a target that made the tool call this request answers: it comes first while it can.
+    """
+    rungs = route.chain
+    if facts.needs or facts.input_tokens > 1000:
+        kept, skips = _able(rungs, facts)
+    else:
+        kept, skips = rungs, ()
+    if soft_rank is not None and len(kept) > 1:
+        kept = _by_rank(kept, soft_rank)
+    if prefers is not None and len(kept) > 1:
+        kept = (*[r for r in kept if r.name == prefers], *[r for r in kept if r.name != prefers])
+    return Plan(kept, skips)
+
+
+def _able(rungs: tuple[Rung, ...], facts: RequestFacts) -> tuple[tuple[Rung, ...], tuple[Skip, ...]]:
+    kept: list[Rung] = []
+    skips: list[Skip] = []
+    for position, rung in enumerate(rungs):
+        why = unfitness(rung.targets[0], facts)
+        if why is None:
+            kept.append(rung)
+        else:
+            skips.append(Skip(rung, position, why))
+    return tuple(kept), tuple(skips)
+
+
+def unfitness(target: Target, facts: RequestFacts) -> str | None:
+    """Why `target` cannot serve the request, in words; None if it can."""
+    missing = facts.needs & target.lacks
+    if missing:
+        return "no " + " or ".join(sorted(_WORDS[ability] for ability in missing))
+    if target.window is not None and facts.input_tokens > target.window * WINDOW_TOLERANCE:
+        return f"window of {target.window} tokens for about {facts.input_tokens}"
+    return None
+
+
+_WORDS = {
+    Ability.VISION: "vision",
+    Ability.FILES: "files",
+    Ability.AUDIO: "audio",
+    Ability.TOOLS: "tools",
+    Ability.JSON_SCHEMA: "json_schema",
+}
+
+
+def _by_rank(rungs: tuple[Rung, ...], soft_rank: Callable[[Target], int]) -> tuple[Rung, ...]:
+    ranks = [soft_rank(rung.targets[0]) for rung in rungs]
+    if not any(ranks):
+        return rungs
+    order = sorted(range(len(rungs)), key=ranks.__getitem__)
+    return tuple(rungs[i] for i in order)

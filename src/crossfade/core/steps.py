@@ -1,0 +1,75 @@
+"""What dispatch asks of the runner, and what it has to tell beside that."""
+
+from __future__ import annotations
+
+import msgspec
+
+from crossfade.core.exchange import Continuation
+from crossfade.core.failure import Failure, FailureReason
+from crossfade.core.limits import AttemptLimits
+from crossfade.core.stream import JoinNote
+from crossfade.core.target import Target
+
+
+class Send(msgspec.Struct, frozen=True, kw_only=True):
+    """Call `target` now. `stream`: ask it for a stream, whatever the caller asked for.
+
+    `join` is there where this stream is to go on from one that was delivered in part and broke off; `continuation`
+    is then what to ask for, None for a clean start since only reasoning was delivered.
+    """
+
+    attempt: int
+    target: Target
+    limits: AttemptLimits
+    stream: bool
+    mode: str = "fresh"
+    continuation: Continuation | None = None
+    join: JoinNote | None = None
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """Nothing to do until the time `until`."""
+
+    until: float
+
+
+class Pending(msgspec.Struct, frozen=True):
+    """Attempts are under way; ask again after a fact, or at `until`."""
+
+    until: float | None = None
+
+
+class Deliver(msgspec.Struct, frozen=True):
+    """The answer of `attempt` is the answer. `flagged`: it has a soft failure that the route does not fall back on."""
+
+    attempt: int
+    flagged: FailureReason | None = None
+
+
+class GiveUp(msgspec.Struct, frozen=True, kw_only=True):
+    """There is no answer. `failure` is set where one upstream's own error is to be delivered as it was received."""
+
+    status: int
+    code: str
+    message: str
+    failure: Failure | None = None
+    retry_after: float | None = None
+
+
+Step = Send | Wait | Pending | Deliver | GiveUp
+
+
+class Fallback(msgspec.Struct, frozen=True):
+    """The walk goes on from `source` to `target`; `reason` is a failure's, or why a rung was skipped."""
+
+    source: str
+    target: str
+    reason: str
+    mode: str
+
+
+class Defect(msgspec.Struct, frozen=True):
+    """A later rung refused what an earlier one took."""
+
+    target: str
+    failure: Failure

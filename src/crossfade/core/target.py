@@ -1,0 +1,95 @@
+"""Where attempts can go: targets, rungs, routes. What a vendor is, as a row of facts."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+
+from crossfade.core.exchange import Ability
+from crossfade.core.policy import RoutePolicy, TimeoutPolicy
+
+Dialect = Literal["openai", "anthropic", "gemini"]
+
+
+class StreamEnd(StrEnum):
+    """What makes a stream of a vendor complete."""
+
+    FINISH = "finish"  # a finish reason for every choice; then its marker or the end of the body
+    MARKER = "marker"  # its end marker alone (some never send a finish reason)
+    FINISH_AND_MARKER = "finish_and_marker"
+    FINISH_OR_MARKER = "finish_or_marker"
+
+
+class Vendor(msgspec.Struct, frozen=True, kw_only=True):
+    """Facts of one vendor's API; the row for an unknown compatible server is named `compatible`.
+
+    `env` are the environment variables that vendors and their SDKs read the key from. `assembles`: assembling a
+    stream of it into a buffered answer loses nothing. `prefill`: an assistant turn at the end is gone on from.
+    `include_usage`: `stream_options.include_usage` is understood. `max_tokens_field`: its name for the limit
+    of output tokens. `model_prefixes`: how the names of its own models begin, for bare model ids.
+    """
+
+    name: str
+    dialect: Dialect
+    base_url: str
+    env: tuple[str, ...] = ()
+    auth: Literal["bearer", "x-api-key", "x-goog-api-key", "api-key", "none"] = "bearer"
+    stream_end: StreamEnd = StreamEnd.FINISH
+    assembles: bool = False
+    prefill: bool = False
+    include_usage: bool = True
+    max_tokens_field: Literal["max_completion_tokens", "max_tokens"] = "max_tokens"
+    model_prefixes: tuple[str, ...] = ()
+    keep_idle: float = 4.0
+    completion_excludes_reasoning: bool = False
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """Provider, model and credential: one place an attempt can go.
+
+    `key` names it uniquely (`openai/gpt-5.4#0`: provider, model, number of the key), `name` is what people see
+    (`openai/gpt-5.4`). Abilities in `lacks` are known to be missing; all others are taken to be there.
+    `window` is the most input tokens, None if unknown. `prices` are USD per input and output token.
+    """
+
+    key: str
+    name: str
+    provider: str
+    model: str
+    credential: int = 0
+    window: int | None = None
+    lacks: frozenset[Ability] = frozenset()
+    always_thinks: bool = False
+    is_slow: bool = False
+    prefill: bool = False
+    assembles: bool = False
+    timeouts: TimeoutPolicy = TimeoutPolicy()
+    price_in: float | None = None
+    price_out: float | None = None
+    set_params: tuple[tuple[str, bytes], ...] = ()
+    """Top-level parameters (JSON text) this target gets instead of the caller's."""
+    drop_params: tuple[str, ...] = ()
+
+
+class Rung(msgspec.Struct, frozen=True):
+    """One place in a chain: the same provider and model under each of its credentials."""
+
+    targets: tuple[Target, ...]
+
+    @property
+    def name(self) -> str:
+        return self.targets[0].name
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """A named chain with its policies. `match`: names that applications send, `*` as a wildcard.
+    `allow`: patterns of targets that callers' `fallback_models` may name; None: those of any route."""
+
+    name: str
+    chain: tuple[Rung, ...]
+    policy: RoutePolicy = RoutePolicy()
+    match: tuple[str, ...] = ()
+    allow: tuple[str, ...] | None = None
+    trace: bool = False

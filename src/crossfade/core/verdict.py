@@ -1,0 +1,46 @@
+"""What one attempt amounted to."""
+
+from __future__ import annotations
+
+import msgspec
+
+from crossfade.core.exchange import Completion, Usage
+from crossfade.core.failure import Failure
+
+
+class Accepted(msgspec.Struct, kw_only=True):
+    """A whole, valid answer. `usage` is the provider's count, where it gave one."""
+
+    usage: Usage | None = None
+    completion: Completion | None = None
+
+
+class Rejected(msgspec.Struct, kw_only=True):
+    """No answer that may pass. `completion` is there where a soft failure may still be delivered as received."""
+
+    failure: Failure
+    usage: Usage | None = None
+
+
+Verdict = Accepted | Rejected
+
+
+class AttemptRecord(msgspec.Struct, kw_only=True):
+    """One line of a walk: a call, or a skip (`number` 0). Times are seconds; `started_s` counts from the request's
+    start. The prices are the target's, in USD per token."""
+
+    number: int
+    target: str
+    rung: int
+    started_s: float
+    latency_s: float = 0.0
+    time_to_first_chunk_s: float | None = None
+    failure: Failure | None = None
+    skip: str | None = None
+    status: int | None = None
+    request_id: str | None = None
+    usage: Usage | None = None
+    mode: str = "fresh"  # fresh, retry, trial, continue
+    dropped: tuple[str, ...] = ()
+    price_in: float | None = None
+    price_out: float | None = None

@@ -1,0 +1,151 @@
+"""The data plane's front door: which path is which endpoint, who may call, and what a request becomes.
+
+`App` is the handler of the listener. It refuses what it can by the head alone, before a body is read.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Final
+
+from crossfade.config.directory import Directory
+from crossfade.core.dispatch import Dispatch, Walk
+from crossfade.core.errors import RequestError
+from crossfade.core.exchange import RequestFacts
+from crossfade.core.planner import plan
+from crossfade.core.target import Route, Target
+from crossfade.edge.auth import Gate, Key
+from crossfade.edge.intake import Admitted, admit
+from crossfade.edge.openai_chat import CHAT
+from crossfade.edge.problems import problem, problem_of
+from crossfade.edge.status import Status
+from crossfade.engine.engine import Engine
+from crossfade.engine.runner import Job, Runner
+from crossfade.http1.request import Request
+from crossfade.wire.openai_chat import ChatInbound, read_request
+
+Endpoint = Callable[["App", Request], None]
+
+
+class App:
+    """The endpoints of one worker. `directory` and `gate` may be swapped while requests are under way."""
+
+    def __init__(self, engine: Engine, directory: Directory, gate: Gate, status: Status):
+        self.engine = engine
+        self.directory = directory
+        self.gate = gate
+        self.status = status
+        self._prefix = f"cf-{os.urandom(5).hex()}-"
+        self._count = 0
+
+    # --- the listener's handler ------------------------------------------------------------------------------
+
+    def on_head(self, request: Request) -> None:
+        """Answers at once what needs no body: probes, wrong paths, wrong methods, wrong keys."""
+        path = request.path
+        if path in _PROBES:
+            self.status.answer(request)
+            return
+        endpoint = _ENDPOINTS.get(path)
+        if endpoint is None:
+            self._refuse(request, 404, f"There is no {path!r} here.", code="not_found")
+            return
+        if request.method != "POST":
+            headers, body = problem(405, f"{path} takes POST, not {request.method}.", code="method_not_allowed")
+            request.respond(405, [*headers, ("allow", "POST")], body)
+            return
+        try:
+            key = self.gate.admit(request.headers, request.peer[0], request.received_at)
+        except RequestError as error:
+            headers, body = problem_of(error)
+            if error.status == 429:
+                headers = [*headers, ("retry-after", "60")]
+            request.respond(error.status, headers, body)
+            return
+        if not request.headers.get("content-type", "").startswith("application/json"):
+            self._refuse(request, 415, "The body must be `application/json`.", code="unsupported_media_type")
+            return
+        request.handler_state = key
+
+    def on_request(self, request: Request) -> None:
+        try:
+            _ENDPOINTS[request.path](self, request)
+        except RequestError as error:
+            headers, body = problem_of(error)
+            request.respond(error.status, [*headers, ("x-request-id", self._new_id())], body)
+
+    def on_gone(self, request: Request) -> None:
+        if isinstance(request.handler_state, Runner):
+            request.handler_state.on_gone()
+
+    def on_pressure(self, request: Request, is_pressed: bool) -> None:
+        if isinstance(request.handler_state, Runner):
+            request.handler_state.on_pressure(is_pressed)
+
+    def problem(self, status: int, message: str, path: str) -> tuple[list[tuple[str, str]], bytes]:
+        return problem(status, message)
+
+    def _refuse(self, request: Request, status: int, message: str, *, code: str) -> None:
+        headers, body = problem(status, message, code=code)
+        request.respond(status, headers, body)
+
+    # --- endpoints -------------------------------------------------------------------------------------------
+
+    def chat_completions(self, request: Request) -> None:
+        inbound = read_request(request.body, request.headers)
+        key: Key | None = request.handler_state
+        admitted = admit(self.directory, inbound.ours, inbound.facts, request.headers, key.route if key else None)
+        dispatch = self._dispatch(admitted, inbound)
+        job = Job(
+            id=dispatch.walk.request,
+            route=admitted.route.name,
+            model=inbound.ours.model,
+            endpoint="chat_completions",
+            key=None if key is None else key.name,
+            inbound=inbound,
+            dialect=CHAT,
+            policy=admitted.policy,
+            check=admitted.check,
+            received_at=request.received_at,
+            wants_trace=admitted.wants_trace,
+            tags=admitted.tags,
+        )
+        request.handler_state = Runner(self.engine, job, dispatch, request)
+
+    def _dispatch(self, admitted: Admitted, inbound: ChatInbound) -> Dispatch:
+        engine, route, policy = self.engine, admitted.route, admitted.policy
+        now = time.perf_counter()
+        self._count += 1
+        walk = Walk(
+            request=f"{self._prefix}{self._count:x}",
+            route=route.name,
+            plan=plan(route, inbound.facts, _soft_rank(engine, route, now), None),
+            facts=inbound.facts,
+            policy=policy,
+            caller=admitted.caller,
+            overall=admitted.overall,
+            board=engine.board,
+            budget=engine.budget(route.name, policy.retry.budget_ratio, policy.retry.budget_floor),
+            draw=engine.draw,
+            rotation=self._count,
+            is_repeatable=admitted.is_repeatable,
+        )
+        return Dispatch(walk, now)
+
+    def _new_id(self) -> str:
+        self._count += 1
+        return f"{self._prefix}{self._count:x}"
+
+
+def _soft_rank(engine: Engine, route: Route, now: float) -> Callable[[Target], int]:
+    board, name = engine.board, route.name
+    return lambda target: board.soft_rank(name, target, now)
+
+
+_ENDPOINTS: Final[dict[str, Endpoint]] = {
+    "/v1/chat/completions": App.chat_completions,
+    "/chat/completions": App.chat_completions,
+}
+_PROBES: Final = frozenset({"/healthz", "/readyz"})

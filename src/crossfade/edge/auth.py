@@ -1,0 +1,113 @@
+"""Who may call: gateway keys, and without them what a loopback listener must still refuse.
+
+Keys are random, so their hashes are found by lookup; a digest found tells nothing of a key that is not. Failures
+are counted per source, so that keys cannot be tried at will.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+from crossfade.core.errors import RequestError, Unauthenticated
+
+MAX_FAILURES: Final = 30
+FAILURE_WINDOW: Final = 60.0
+"""So many refused keys from one address in so many seconds; then it is answered 429 without a look."""
+_MAX_SOURCES: Final = 4096
+_LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
+
+
+class Key(msgspec.Struct, frozen=True):
+    """A gateway key as requests are recorded under: its name, and the route it is bound to."""
+
+    name: str
+    route: str | None = None
+
+
+class Forbidden(RequestError):
+    """The request comes from a place that may not call."""
+
+    status = 403
+    kind = "permission_error"
+
+
+class TooManyFailures(RequestError):
+    """Too many refused keys from one address."""
+
+    status = 429
+    kind = "rate_limit_error"
+    code = "too_many_failed_keys"
+
+
+class Gate:
+    """Admits requests by their head. `keys` maps `sha256:` hashes to keys; without `wants_keys` any caller is let in
+    who is no web page of another site."""
+
+    def __init__(self, keys: Iterable[tuple[str, Key]], *, wants_keys: bool, is_loopback: bool):
+        self._keys = {bytes.fromhex(hashed.removeprefix("sha256:")): key for hashed, key in keys}
+        self._wants_keys = wants_keys
+        self._is_loopback = is_loopback
+        self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    def admit(self, headers: Mapping[str, str], source: str, now: float) -> Key | None:
+        """The key of the request; None where none is wanted. Raises RequestError."""
+        if not self._wants_keys:
+            self._admit_keyless(headers)
+            return None
+        failures, since = self._failures.get(source, (0, now))
+        if failures >= MAX_FAILURES and now - since < FAILURE_WINDOW:
+            raise TooManyFailures(f"Too many refused keys from {source}; try again in {FAILURE_WINDOW:.0f} s.")
+        presented = _presented(headers)
+        if presented:
+            digest = hashlib.sha256(presented.encode()).digest()
+            key = self._keys.get(digest)
+            if key is not None:
+                return key
+        self._note_failure(source, now)
+        if not presented:
+            raise Unauthenticated(
+                "No gateway key was given. Send it as `Authorization: Bearer cf-...`, or as the SDK's api_key."
+            )
+        raise Unauthenticated("The gateway key is not known here.")
+
+    def _admit_keyless(self, headers: Mapping[str, str]) -> None:
+        """Without keys, what a browser could be made to send from another site is refused (DNS rebinding, CSRF)."""
+        if self._is_loopback:
+            host = headers.get("host", "")
+            name = host.rpartition(":")[0] if ":" in host and not host.endswith("]") else host
+            if name.lower() not in _LOOPBACK_HOSTS:
+                raise Forbidden(f"This gateway has no keys and answers only to loopback hosts, not to {host!r}.")
+        origin = headers.get("origin")
+        if origin is not None and not _is_own_origin(origin):
+            raise Forbidden("This gateway has no keys and answers no pages of other sites.")
+        if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+            raise Forbidden("This gateway has no keys and answers no pages of other sites.")
+
+    def _note_failure(self, source: str, now: float) -> None:
+        failures, since = self._failures.pop(source, (0, now))
+        if now - since >= FAILURE_WINDOW:
+            failures, since = 0, now
+        self._failures[source] = (failures + 1, since)
+        if len(self._failures) > _MAX_SOURCES:
+            self._failures.popitem(last=False)
+
+
+
+
+def _presented(headers: Mapping[str, str]) -> str:
+    authorization = headers.get("authorization", "")
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return token.strip()
+    return headers.get("x-api-key", "")
+
+
+def _is_own_origin(origin: str) -> bool:
+    rest = origin.partition("://")[2]
+    name = rest.rpartition(":")[0] if ":" in rest and not rest.endswith("]") else rest
+    return name.lower() in _LOOPBACK_HOSTS

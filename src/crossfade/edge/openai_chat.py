@@ -1,0 +1,100 @@
+"""`POST /v1/chat/completions`: how callers of OpenAI's chat API are read and answered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from crossfade.core.exchange import Completion, RequestFacts, StreamEvent, Usage
+from crossfade.core.target import Dialect
+from crossfade.edge.problems import type_of
+from crossfade.wire.openai_chat import (
+    ChunkWriter,
+    error_body,
+    error_event,
+    with_member,
+    write_completion,
+)
+
+DONE: Final = b"data: [DONE]\n\n"
+
+
+class ChatEventWriter:
+    """An `EventWriter` of OpenAI chunks: passes them, or writes them under the first stream's identity."""
+
+    __slots__ = ("_created", "_facts", "_id", "_model", "_request", "_writer")
+
+    def __init__(self, facts: RequestFacts, request: str):
+        self._facts = facts
+        self._request = request
+        self._id = ""
+        self._model = ""
+        self._created = 0
+        self._writer: ChunkWriter | None = None
+
+    def leg(self, passes: bool) -> Callable[[StreamEvent], bytes]:
+        return self._passed if passes else self._written
+
+    def _passed(self, event: StreamEvent) -> bytes:
+        if not self._id and event.id:
+            self._id, self._model, self._created = event.id, event.model, event.created
+        if event.raw or self._writer is None:
+            return event.raw
+        return self._writer.write(event)
+
+    def _written(self, event: StreamEvent) -> bytes:
+        if self._writer is None:
+            is_continuing = bool(self._id)
+            if not is_continuing:
+                self._id, self._model = event.id or f"chatcmpl-{self._request}", event.model
+                self._created = event.created or int(time.time())
+            self._writer = self._new_writer(is_continuing)
+        return self._writer.write(event)
+
+    def _new_writer(self, is_continuing: bool) -> ChunkWriter:
+        return ChunkWriter(
+            id=self._id,
+            model=self._model,
+            created=self._created,
+            include_usage=self._facts.include_usage,
+            is_continuing=is_continuing,
+        )
+
+    def end(self, usage: Usage | None, member: bytes | None) -> bytes:
+        """What closes the stream; passed streams have had their usage chunk already."""
+        if self._writer is None and member is None:
+            return DONE
+        writer = self._writer or self._new_writer(True)
+        if usage is not None:
+            writer.usage = usage
+        return writer.end(member)
+
+
+class ChatDialect:
+    """How callers of OpenAI chat read answers; a `CallerDialect`."""
+
+    name: Dialect = "openai"
+    keep_alive = b": keep-alive\n\n"
+
+    def writer(self, facts: RequestFacts, request: str) -> ChatEventWriter:
+        return ChatEventWriter(facts, request)
+
+    def completion(self, completion: Completion, request: str) -> bytes:
+        return write_completion(completion, default_id=f"chatcmpl-{request}", default_created=int(time.time()))
+
+    def with_member(self, body: bytes, member: bytes) -> bytes:
+        return with_member(body, "crossfade", member)
+
+    def comment(self, text: str) -> bytes:
+        return f": crossfade {text}\n\n".encode()
+
+    def error(self, status: int, code: str, message: str, member: bytes | None) -> bytes:
+        body = error_body(message, type=type_of(status), code=code)
+        return body if member is None else with_member(body, "crossfade", member)
+
+    def error_event(self, status: int, code: str, message: str) -> bytes:
+        return error_event(message, type=type_of(status), code=code)
+
+
+CHAT: Final = ChatDialect()

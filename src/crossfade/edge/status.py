@@ -1,0 +1,97 @@
+"""`/healthz`, `/readyz` and the status of targets: what orchestrators and people ask of the process itself.
+
+A provider's outage never makes the gateway unready: it is what the gateway is there for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from crossfade.core.health import HealthBoard, Out, TargetView
+from crossfade.edge.problems import problem
+from crossfade.http1.request import Request
+
+_JSON = ("content-type", "application/json")
+_NO_STORE = ("cache-control", "no-store")
+
+
+class Status:
+    """Answers about the process. `is_draining` makes it unready: it takes no new work."""
+
+    def __init__(self, board: HealthBoard, *, version: str, program: str, under_way: Callable[[], int]):
+        self._board = board
+        self._version = version
+        self._program = program
+        self._under_way = under_way
+        self._started_at = time.time()
+        self.is_draining = False
+
+    def answer(self, request: Request) -> None:
+        if request.method not in ("GET", "HEAD"):
+            request.respond(405, [_JSON, ("allow", "GET, HEAD")], b'{"error":"GET only"}')
+            return
+        if request.path == "/healthz":
+            self._send(request, 200, {"status": "ok"})
+        elif request.path == "/readyz":
+            ready = not self.is_draining
+            self._send(request, 200 if ready else 503, {"status": "ready" if ready else "draining"})
+        else:
+            self._send(request, 200, self._all())
+
+    def _all(self) -> dict[str, Any]:
+        now = time.perf_counter()
+        views = self._board.snapshot(now)
+        return {
+            "program": f"crossfade {self._program}",
+            "configuration": self._version,
+            "started_at": self._started_at,
+            "requests_under_way": self._under_way(),
+            "targets": {key: _shown(view, now) for key, view in views.items()},
+        }
+
+    def _send(self, request: Request, status: int, body: dict[str, Any]) -> None:
+        request.respond(status, [_JSON, _NO_STORE], msgspec.json.encode(body))
+
+
+class AdminApp:
+    """The handler of the admin listener: probes, and `/status` with the health of every target."""
+
+    def __init__(self, status: Status):
+        self._status = status
+
+    def on_head(self, request: Request) -> None:
+        if request.path in ("/healthz", "/readyz", "/status"):
+            self._status.answer(request)
+            return
+        headers, body = self.problem(404, f"There is no {request.path!r} here.", request.path)
+        request.respond(404, headers, body)
+
+    def on_request(self, request: Request) -> None:
+        """Nothing gets here: every head is answered."""
+
+    def on_gone(self, request: Request) -> None:
+        """Nothing is under way."""
+
+    def on_pressure(self, request: Request, is_pressed: bool) -> None:
+        """Answers are short."""
+
+    def problem(self, status: int, message: str, path: str) -> tuple[list[tuple[str, str]], bytes]:
+        return problem(status, message)
+
+
+def _shown(view: TargetView, now: float) -> dict[str, Any]:
+    out = view.standing if isinstance(view.standing, Out) else None
+    return {
+        "available": out is None,
+        "out": None if out is None else str(out.reason),
+        "back_in_s": None if out is None or out.until is None else round(max(0.0, out.until - now), 1),
+        "breaker": view.breaker,
+        "in_flight": view.in_flight,
+        "consecutive_failures": view.consecutive_failures,
+        "calls": view.calls,
+        "failures": view.failures,
+    }

@@ -1,0 +1,98 @@
+"""What all requests of a worker share: upstreams, health, budgets, the record, and the ticker that watches limits."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from crossfade.core.budget import RetryBudget
+from crossfade.core.health import HealthBoard
+from crossfade.engine.ports import Recorder
+from crossfade.engine.targets import Upstreams
+from crossfade.transport.base import Transport
+
+if TYPE_CHECKING:
+    from crossfade.engine.relay import Relay
+    from crossfade.engine.runner import Runner
+
+TICK = 0.05
+"""Seconds between two looks at the limits of what is under way: the precision of every timer."""
+
+
+class Engine:
+    """The shared parts of a worker. `upstreams` says how a target is called.
+
+    `runners` are the requests under way, `draining` the upstream bodies that have yet to close behind their end
+    marker, with the time at which they are cut.
+    """
+
+    def __init__(
+        self,
+        *,
+        transport: Transport,
+        upstreams: Upstreams,
+        board: HealthBoard,
+        recorder: Recorder,
+        loop: asyncio.AbstractEventLoop,
+        draw: Callable[[], float] | None = None,
+    ):
+        self.transport = transport
+        self.upstreams = upstreams
+        self.board = board
+        self.recorder = recorder
+        self.draw = draw or random.Random().random
+        self.runners: set[Runner] = set()
+        self.draining: dict[Relay, float] = {}
+        self._budgets: dict[str, RetryBudget] = {}
+        self._loop = loop
+        self._ticker: asyncio.TimerHandle | None = None
+
+    def budget(self, route: str, ratio: float, floor: float) -> RetryBudget:
+        """The retry budget of a route."""
+        budget = self._budgets.get(route)
+        if budget is None:
+            budget = self._budgets[route] = RetryBudget(ratio, floor)
+        return budget
+
+    def watch(self, runner: Runner) -> None:
+        """Has the limits of `runner` looked after until `forget`."""
+        self.runners.add(runner)
+        self._arm()
+
+    def forget(self, runner: Runner) -> None:
+        self.runners.discard(runner)
+
+    def drain(self, relay: Relay, until: float) -> None:
+        """Lets an upstream body close behind its end marker, and cuts it at `until`."""
+        self.draining[relay] = until
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._ticker is None:
+            self._ticker = self._loop.call_later(TICK, self._tick)
+
+    def _tick(self) -> None:
+        self._ticker = None
+        now = perf_counter()
+        for runner in [r for r in self.runners if r.due <= now]:
+            runner.on_tick(now)
+        for relay in [r for r, until in self.draining.items() if until <= now]:
+            del self.draining[relay]
+            relay.abort()
+        if self.runners or self.draining:
+            self._arm()
+
+    def close(self) -> None:
+        """Ends everything under way without an answer, and the transport."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+            self._ticker = None
+        for relay in list(self.draining):
+            relay.abort()
+        self.draining.clear()
+        for runner in list(self.runners):
+            runner.on_gone()
+        self.transport.close()

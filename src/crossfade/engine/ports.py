@@ -1,0 +1,75 @@
+"""What the engine needs of those around it: the caller's connection, the caller's dialect, the record keeper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from crossfade.core.events import Event
+from crossfade.core.exchange import Completion, RequestFacts, StreamEvent, Usage
+from crossfade.core.target import Dialect
+
+
+class Downstream(Protocol):
+    """The caller's connection, as far as an answer needs it. All methods do nothing once the caller has gone."""
+
+    @property
+    def is_gone(self) -> bool: ...
+
+    def respond(self, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None: ...
+
+    def start(self, status: int, headers: Sequence[tuple[str, str]]) -> None: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def finish(self, data: bytes = b"") -> None: ...
+
+
+class EventWriter(Protocol):
+    """Writes one downstream stream, whatever number of upstream streams it is made of."""
+
+    def leg(self, passes: bool) -> Callable[[StreamEvent], bytes]:
+        """The writer of one upstream stream's events. `passes`: its events are in the caller's dialect, and their
+        `raw` bytes go on as they are; otherwise they are written anew under the identity (id, model, created) of
+        the stream that was first written."""
+
+    def end(self, usage: Usage | None, member: bytes | None) -> bytes:
+        """What closes the stream: `usage`, if given and asked for, replaces what the upstreams counted; `member` is
+        the JSON of a `crossfade` member that a last chunk carries; then the end marker."""
+
+
+class CallerDialect(Protocol):
+    """How the caller reads answers."""
+
+    @property
+    def name(self) -> Dialect: ...
+
+    @property
+    def keep_alive(self) -> bytes:
+        """Bytes that say nothing, for callers who would take silence for death."""
+        ...
+
+    def writer(self, facts: RequestFacts, request: str) -> EventWriter:
+        """`request` is the request's id, for answers whose provider gave none."""
+        ...
+
+    def completion(self, completion: Completion, request: str) -> bytes: ...
+
+    def with_member(self, body: bytes, member: bytes) -> bytes:
+        """A buffered answer with the `crossfade` member added."""
+        ...
+
+    def comment(self, text: str) -> bytes: ...
+
+    def error(self, status: int, code: str, message: str, member: bytes | None) -> bytes: ...
+
+    def error_event(self, status: int, code: str, message: str) -> bytes: ...
+
+
+class Recorder(Protocol):
+    """Keeps the record. `record` calls `then` once the line is with the kernel (or is known to be lost)."""
+
+    def record(self, event: Event, then: Callable[[], None] | None = None) -> None: ...
+
+    def tell(self, event: Event) -> None:
+        """Logs, metrics and alerts hear of it; it is not part of the journal's rows of requests."""

@@ -1,0 +1,169 @@
+"""What is written down of a request when it is over, and what of it the caller is told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from crossfade.core.dispatch import Dispatch
+from crossfade.core.events import AttemptRow, RequestEnded
+from crossfade.core.exchange import Usage
+from crossfade.core.stream import Transcript
+from crossfade.core.verdict import AttemptRecord
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What the caller got. `status` 499: it had gone."""
+
+    status: int
+    served: str | None = None
+    error: str | None = None
+    flagged: str | None = None
+    in_band_error: bool = False
+    usage: Usage | None = None
+
+
+def request_row(
+    *,
+    id: str,  # noqa: A002 - the row's own name
+    route: str,
+    model: str,
+    endpoint: str,
+    key: str | None,
+    stream: bool,
+    tags: tuple[str, ...],
+    dispatch: Dispatch,
+    outcome: Outcome,
+    received_at: float,
+    first_out_at: float | None,
+    bytes_out: int,
+    now: float,
+) -> RequestEnded:
+    """The row of one request with its attempts."""
+    records = dispatch.records
+    rows = tuple([_attempt_row(record) for record in records])
+    served = next((r for r in reversed(records) if r.number and r.failure is None), None)
+    lost = 0.0
+    if len(records) > 1 and served is not None:
+        lost = served.started_s
+    usage = outcome.usage
+    costs = [row.cost_usd for row in rows if row.reason is None and row.cost_usd is not None]
+    wasted = [row.cost_usd for row in rows if row.reason is not None and row.cost_usd is not None]
+    return RequestEnded(
+        id=id,
+        at=time.time(),
+        route=route,
+        model=model,
+        endpoint=endpoint,
+        key=key,
+        stream=stream,
+        status=outcome.status,
+        served=outcome.served,
+        latency_s=round(now - received_at, 6),
+        time_to_first_chunk_s=None if first_out_at is None else round(first_out_at - received_at, 6),
+        time_lost_s=round(lost, 6),
+        fallbacks=dispatch.fallbacks,
+        attempts=rows,
+        bytes_out=bytes_out,
+        error=outcome.error,
+        flagged=outcome.flagged,
+        joined=len(dispatch.transcript.joins),
+        in_band_error=outcome.in_band_error,
+        input_tokens=None if usage is None else usage.prompt,
+        output_tokens=None if usage is None else usage.completion,
+        cost_usd=sum(costs) if costs else None,
+        primary_usd=_primary_cost(records, usage),
+        wasted_usd=sum(wasted) if wasted else None,
+        tags=tags,
+    )
+
+
+def _attempt_row(record: AttemptRecord) -> AttemptRow:
+    failure, usage = record.failure, record.usage
+    first = record.time_to_first_chunk_s
+    return AttemptRow(
+        number=record.number,
+        target=record.target,
+        mode=record.mode,
+        reason=None if failure is None else failure.reason,
+        skip=record.skip,
+        status=record.status,
+        code=None if failure is None else failure.code,
+        upstream_request_id=record.request_id,
+        started_s=round(record.started_s, 6),
+        latency_s=round(record.latency_s, 6),
+        time_to_first_chunk_s=None if first is None else round(first, 6),
+        input_tokens=None if usage is None else usage.prompt,
+        output_tokens=None if usage is None else usage.completion,
+        cost_usd=None if usage is None else cost(record, usage),
+        detail="" if failure is None else failure.detail,
+        dropped=record.dropped,
+    )
+
+
+def cost(record: AttemptRecord, usage: Usage) -> float | None:
+    """USD by the catalogue's prices of the record's target; None where they are unknown."""
+    if record.price_in is None or record.price_out is None:
+        return None
+    return round(usage.prompt * record.price_in + usage.completion * record.price_out, 9)
+
+
+def _primary_cost(records: Sequence[AttemptRecord], usage: Usage | None) -> float | None:
+    """What the first rung would have cost for the same tokens, where it is not the one that answered."""
+    return cost(records[0], usage) if usage is not None and len(records) > 1 else None
+
+
+def trace_member(dispatch: Dispatch, wants_trace: bool) -> bytes | None:
+    """The `crossfade` member of an answer: its joins, always; with `trace`, one entry per attempt and skip."""
+    joins = dispatch.transcript.joins
+    if not joins and not wants_trace:
+        return None
+    member: dict[str, Any] = {}
+    if joins:
+        member["joined"] = joins
+    if wants_trace:
+        member["attempts"] = [_trace_entry(record) for record in dispatch.records]
+    return _encode(member)
+
+
+def _trace_entry(record: AttemptRecord) -> dict[str, Any]:
+    failure = record.failure
+    entry: dict[str, Any] = {
+        "target": record.target,
+        "called": record.number > 0,
+        "mode": record.mode,
+        "reason": None if failure is None else failure.reason,
+        "skipped": record.skip,
+        "status": record.status,
+        "request_id": record.request_id,
+        "latency_s": round(record.latency_s, 4),
+    }
+    if record.dropped:
+        entry["dropped"] = record.dropped
+    if failure is not None and failure.detail:
+        entry["detail"] = failure.detail
+    return {name: value for name, value in entry.items() if value is not None}
+
+
+def joined_usage(transcript: Transcript, usage: Usage | None) -> Usage | None:
+    """What the caller has used of a joined answer: the prompt once, and all that was delivered.
+
+    The stream that broke off never said what it used, so its part is estimated at four characters a token, and the
+    delivered text that the last target was shown again is taken off its count of the prompt.
+    """
+    if usage is None or not transcript.joins:
+        return usage
+    shown = transcript.joins[-1].at_chars // 4
+    return Usage(
+        prompt=max(1, usage.prompt - shown),
+        completion=max(usage.completion, transcript.chars // 4),
+        cached=min(usage.cached, max(1, usage.prompt - shown)),
+        reasoning=usage.reasoning,
+    )
+
+

@@ -1,0 +1,341 @@
+"""One attempt's answer, from the first fact of the transport to the verdict.
+
+A `Relay` is the sink of one upstream call. It reads what comes by the provider's adapter, lets the gate say what may
+leave, and ends in exactly one verdict. It decides nothing itself and knows nothing of other attempts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from crossfade.core.errors import TimedOut, TransportError
+from crossfade.core.exchange import Completion, StreamEvent, ToolDelta
+from crossfade.core.failure import Failure, FailureReason, Origin
+from crossfade.core.limits import AttemptTimers
+from crossfade.core.steps import Send
+from crossfade.core.stream import StreamCollector, StreamGate
+from crossfade.core.verdict import Accepted, Rejected, Verdict
+from crossfade.engine.targets import Upstream
+from crossfade.providers.base import StreamReader
+from crossfade.transport.base import Call, ResponseHead
+
+if TYPE_CHECKING:
+    from crossfade.engine.runner import Runner
+
+MAX_BODY = 32 * 1024 * 1024
+MAX_ERROR_BODY = 64 * 1024
+ERROR_BODY_TIME = 2.0
+"""Seconds an error's body is waited for: its status is enough to go on with."""
+DRAIN_TIME = 5.0
+"""Seconds the body of a stream may take to close behind its end marker."""
+
+Gate = StreamGate | StreamCollector
+
+# How the body of a response is taken.
+_WHOLE, _EVENTS, _ERROR, _UNKNOWN = range(4)
+
+
+class Relay:
+    """The sink of one upstream call. `is_over` once its verdict is given; `body` is a buffered answer's bytes."""
+
+    __slots__ = (
+        "_error_due",
+        "_mode",
+        "_pieces",
+        "_size",
+        "body",
+        "call",
+        "completion",
+        "gate",
+        "head",
+        "is_announced",
+        "is_closed",
+        "is_over",
+        "reader",
+        "runner",
+        "send",
+        "timers",
+        "upstream",
+    )
+
+    def __init__(self, runner: Runner, send: Send, upstream: Upstream, gate: Gate | None, now: float):
+        self.runner = runner
+        self.send = send
+        self.upstream = upstream
+        self.gate = gate
+        self.reader: StreamReader | None = None
+        self.timers = AttemptTimers(send.limits, now)
+        self.call: Call | None = None
+        self.head: ResponseHead | None = None
+        self.body = b""
+        self.completion: Completion | None = None
+        self.is_announced = False  # the caller has been told that this stream goes on from another
+        self.is_over = False  # the verdict is given
+        self.is_closed = False  # the transport will say nothing more
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._error_due: float | None = None
+        self._mode = _WHOLE
+
+    # --- facts of the transport ------------------------------------------------------------------------------
+
+    def on_sent(self) -> None:
+        self.timers.sent_at = perf_counter()
+
+    def on_head(self, head: ResponseHead) -> None:
+        now = perf_counter()
+        self.head = head
+        self.timers.on_bytes(now)
+        if not 200 <= head.status < 300:
+            self._mode = _ERROR
+            self._error_due = now + ERROR_BODY_TIME
+            self.runner.wake_by(self._error_due)
+        elif self.send.stream:
+            is_events = head.headers.get("content-type", "").startswith("text/event-stream")
+            self._mode = _EVENTS if is_events else _UNKNOWN
+            self.reader = self.upstream.provider.reader(self.runner.facts)
+
+    def on_body(self, data: bytes) -> None:
+        if self.is_over:
+            return
+        mode = self._mode
+        if mode == _EVENTS:
+            self._take_events(data)
+        elif mode == _WHOLE:
+            self._take_whole(data)
+        elif mode == _ERROR:
+            self._take_error(data)
+        else:
+            self._take_unknown(data)
+
+    def on_end(self) -> None:
+        self.is_closed = True
+        if self.is_over:
+            self.runner.engine.draining.pop(self, None)
+            return
+        now = perf_counter()
+        if self._mode == _EVENTS:
+            assert self.reader is not None
+            self._pass(self.reader.close(), now)
+            if not self.is_over:
+                self._conclude(self._end_of_stream(), now)
+        elif self._mode == _ERROR:
+            self._conclude(self._read_error(), now)
+        else:
+            self._conclude(self._read_whole(), now)
+
+    def on_failure(self, error: TransportError) -> None:
+        self.is_closed = True
+        if self.is_over:
+            self.runner.engine.draining.pop(self, None)
+            return
+        now = perf_counter()
+        if self._mode == _ERROR:
+            self._conclude(self._read_error(), now)
+            return
+        self._conclude(Rejected(failure=failure_of(error)), now)
+
+    # --- bodies ----------------------------------------------------------------------------------------------
+
+    def _take_whole(self, data: bytes) -> None:
+        self.timers.on_bytes(perf_counter())
+        self._keep(data, MAX_BODY)
+
+    def _take_error(self, data: bytes) -> None:
+        if self._size < MAX_ERROR_BODY:
+            self._pieces.append(data[: MAX_ERROR_BODY - self._size])
+            self._size += len(data)
+
+    def _take_unknown(self, data: bytes) -> None:
+        """A stream was asked for and no event stream announced: the first bytes tell what it is."""
+        self.timers.on_bytes(perf_counter())
+        self._keep(data, MAX_BODY)
+        start = b"".join(self._pieces[:4]).lstrip()[:8]
+        if start.startswith((b"data:", b"event:", b"id:", b"retry:", b":")):
+            self._mode = _EVENTS
+            pieces, self._pieces = self._pieces, []
+            self._take_events(b"".join(pieces))
+
+    def _keep(self, data: bytes, limit: int) -> None:
+        self._pieces.append(data)
+        self._size += len(data)
+        if self._size > limit:
+            failure = Failure(
+                reason=FailureReason.MALFORMED_OUTPUT, origin=Origin.LOCAL, detail=f"an answer of more than {limit} bytes"
+            )
+            self._conclude(Rejected(failure=failure), perf_counter())
+
+    def _take_events(self, data: bytes) -> None:
+        now = perf_counter()
+        self.timers.on_bytes(now)
+        assert self.reader is not None
+        self._pass(self.reader.feed(data), now)
+
+    def _pass(self, events: Sequence[StreamEvent], now: float) -> None:
+        """Lets the gate have `events` and the caller what may leave because of them."""
+        gate, timers = self.gate, self.timers
+        assert gate is not None
+        out = b""
+        is_ended = False
+        for event in events:
+            piece = gate.feed(event, now)
+            if piece:
+                out = out + piece if out else piece
+            if event.is_end:
+                is_ended = True
+                break
+            timers.in_block = event.in_block
+        if gate.content_at == now:
+            if timers.first_content_at is None:
+                self.runner.on_content(self, now)
+            timers.on_content(now)
+        if gate.finished and timers.finished_at is None:
+            self._on_finish(now)
+        if out and not self._let_out(out, now):
+            return
+        if gate.failure is not None or is_ended:
+            self._conclude(self._end_of_stream(), now)
+
+    def _on_finish(self, now: float) -> None:
+        assert self.reader is not None
+        if self.reader.is_complete:
+            self.timers.finished_at = now
+            self.runner.wake_by(self.timers.due())
+
+    def _let_out(self, out: bytes, now: float) -> bool:
+        """Sends what the gate let out; False if another attempt has won and this one is over."""
+        if self.timers.committed_at is None:
+            if not self.runner.on_commit(self, now):
+                return False
+            self.timers.committed_at = now
+        self.runner.write(self, out, now)
+        return True
+
+    def _end_of_stream(self) -> Verdict:
+        assert self.reader is not None and self.gate is not None
+        return self.gate.end(self.reader.is_complete, self.reader.undecodable)
+
+    def _read_error(self) -> Verdict:
+        assert self.head is not None
+        failure = self.upstream.provider.failure(self.head.status, self.head.headers, b"".join(self._pieces))
+        return Rejected(failure=failure)
+
+    def _read_whole(self) -> Verdict:
+        """The verdict on a buffered body; in the place of a stream it is turned into one."""
+        self.body = b"".join(self._pieces)
+        self._pieces.clear()
+        answer = self.upstream.provider.completion(self.body)
+        if isinstance(answer, Failure):
+            return Rejected(failure=answer)
+        self.completion = answer
+        if self.gate is not None:
+            return self._stream_whole(answer)
+        failure = self.runner.job.check(answer)
+        if failure is not None:
+            return Rejected(failure=failure, usage=answer.usage)
+        return Accepted(usage=answer.usage, completion=answer)
+
+    def _stream_whole(self, answer: Completion) -> Verdict:
+        now = perf_counter()
+        self._pass(events_of(answer), now)
+        assert self.gate is not None
+        return self.gate.end(True)
+
+    def whole(self) -> Completion:
+        """The buffered answer: as it came, or put together from the stream it came as."""
+        if self.completion is None:
+            assert self.gate is not None
+            self.completion = self.gate.completion()
+        return self.completion
+
+    # --- time ------------------------------------------------------------------------------------------------
+
+    def on_tick(self, now: float) -> None:
+        """Looks whether a limit has run out."""
+        timers = self.timers
+        if self._error_due is not None and now >= self._error_due:
+            self._conclude(self._read_error(), now)
+            return
+        if self.gate is not None:
+            if timers.is_over(now):
+                self._conclude(self._end_of_stream(), now)
+                return
+            out = self.gate.poll(now)
+            if out and not self._let_out(out, now):
+                return
+        failure = timers.overdue(now)
+        if failure is not None:
+            self._conclude(Rejected(failure=failure), now)
+
+    def due(self, now: float) -> float:
+        """When `on_tick` may next have something to do."""
+        if self._error_due is not None:
+            return self._error_due
+        policy = self.runner.policy.stream.commit
+        if policy.at == "seconds" and self.timers.committed_at is None and self.gate is not None:
+            return min(self.timers.due(), now + 0.1)
+        return self.timers.due()
+
+    # --- the end ---------------------------------------------------------------------------------------------
+
+    def _conclude(self, verdict: Verdict, now: float) -> None:
+        if self.is_over:
+            return
+        self.is_over = True
+        if isinstance(verdict, Accepted) and not self.is_closed:
+            self.runner.engine.drain(self, now + DRAIN_TIME)
+        elif not self.is_closed:
+            self.abort()
+        self.runner.on_verdict(self, verdict, now)
+
+    def abort(self) -> None:
+        """Ends the upstream call; nothing more is heard of it."""
+        self.is_over = self.is_closed = True
+        if self.call is not None:
+            self.call.abort()
+
+    def pause(self, now: float) -> None:
+        if self.call is not None and not self.is_closed:
+            self.call.pause()
+            self.timers.on_pause(now)
+
+    def resume(self, now: float) -> None:
+        if self.call is not None and not self.is_closed:
+            self.call.resume()
+            self.timers.on_resume(now)
+
+
+def failure_of(error: TransportError) -> Failure:
+    """A transport's error as a failure."""
+    phase = error.phase if isinstance(error, TimedOut) else None
+    return Failure(reason=error.reason, origin=Origin.LOCAL, detail=error.detail, phase=phase)
+
+
+def events_of(answer: Completion) -> list[StreamEvent]:
+    """A whole answer as a stream, for a server that gave one where a stream was asked for."""
+    events = [StreamEvent(id=answer.id, model=answer.model, created=answer.created)]
+    for choice in answer.choices:
+        at = choice.index
+        if choice.reasoning:
+            events.append(StreamEvent(choice=at, reasoning=choice.reasoning))
+        if choice.text:
+            events.append(StreamEvent(choice=at, text=choice.text))
+        if choice.refusal:
+            events.append(StreamEvent(choice=at, refusal=choice.refusal))
+        for index, call in enumerate(choice.tool_calls):
+            delta = ToolDelta(index=index, id=call.id, name=call.name, arguments=call.arguments)
+            events.append(StreamEvent(choice=at, tools=(delta,)))
+        events.append(
+            StreamEvent(
+                choice=at,
+                finish=choice.finish,
+                raw_finish=choice.raw_finish or "stop",
+                stopped_by_sequence=choice.stopped_by_sequence,
+                failure=choice.failure,
+            )
+        )
+    if answer.usage is not None:
+        events.append(StreamEvent(usage=answer.usage))
+    return events

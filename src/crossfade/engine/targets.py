@@ -1,0 +1,57 @@
+"""How targets are called: for each configured provider its dialect, its place on the network, its credentials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from crossfade.core.target import Target
+from crossfade.providers.base import Provider
+from crossfade.transport.base import Endpoint
+
+
+class Upstream(msgspec.Struct, frozen=True, kw_only=True):
+    """How a target is called. `base_path` goes before the path that the provider's dialect gives."""
+
+    provider: Provider
+    endpoint: Endpoint
+    base_path: str
+    secret: str | None
+
+
+class Upstreams:
+    """The upstreams of a configuration, by a target's provider and credential: targets that callers name need no
+    entry of their own."""
+
+    def __init__(self, by_provider: Mapping[str, Sequence[Upstream]]):
+        self._by_provider = by_provider
+
+    def of(self, target: Target) -> Upstream:
+        return self._by_provider[target.provider][target.credential]
+
+
+def upstreams_of(
+    provider: Provider,
+    base_url: str,
+    secrets: Sequence[str],
+    *,
+    network: Literal["public", "private"],
+    keep_idle: float,
+) -> tuple[Upstream, ...]:
+    """One upstream for each secret of a provider; one without a secret where it has none."""
+    url = urlsplit(base_url)
+    endpoint = Endpoint(
+        scheme="https" if url.scheme == "https" else "http",
+        host=url.hostname or "",
+        port=url.port or (443 if url.scheme == "https" else 80),
+        network=network,
+        keep_idle=keep_idle,
+    )
+    base_path = url.path.rstrip("/")
+    return tuple(
+        Upstream(provider=provider, endpoint=endpoint, base_path=base_path, secret=secret)
+        for secret in (secrets or (None,))
+    )

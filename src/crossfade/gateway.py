@@ -1,0 +1,192 @@
+"""A gateway in this process: puts the parts together for one configuration, and runs them.
+
+`crossfade serve` runs one in a process of its own; tests and other programs can run one beside their own code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import random
+from collections.abc import Iterable, Mapping
+from typing import Self
+
+import msgspec
+
+import crossfade
+from crossfade.config.directory import Directory
+from crossfade.config.problems import ConfigErrors
+from crossfade.config.settings import Config
+from crossfade.core.errors import ConfigError
+from crossfade.core.health import HealthBoard
+from crossfade.core.policy import HealthPolicy
+from crossfade.edge.app import App
+from crossfade.edge.auth import Gate, Key
+from crossfade.edge.status import AdminApp, Status
+from crossfade.engine.engine import Engine
+from crossfade.engine.ports import Recorder
+from crossfade.engine.targets import Upstream, Upstreams, upstreams_of
+from crossfade.http1.listener import Listener
+from crossfade.http1.request import Limits
+from crossfade.providers.registry import provider_for, versioned
+from crossfade.transport.base import Transport
+from crossfade.transport.chaos import ChaosTransport, Fault
+from crossfade.transport.http import HttpTransport
+
+DRAIN_TIME = 30.0
+"""Seconds that requests under way have to end when the gateway is stopped."""
+
+
+class Gateway:
+    """A running gateway. Made by `open`; ended by `close`, or as a context manager.
+
+    `engine`, `board` and `app` are there for those who look inside: tests, benches, commands.
+    """
+
+    def __init__(self, config: Config, app: App, status: Status, recorder: Recorder):
+        self.config = config
+        self.app = app
+        self.engine = app.engine
+        self.board = app.engine.board
+        self._status = status
+        self._recorder = recorder
+        self._listeners: list[Listener] = []
+
+    @classmethod
+    async def open(
+        cls,
+        config: Config,
+        environ: Mapping[str, str],
+        recorder: Recorder,
+        *,
+        extra_keys: Iterable[tuple[str, Key]] = (),
+        faults: Iterable[Fault] = (),
+        health: HealthPolicy = HealthPolicy(),
+        transport: Transport | None = None,
+        is_listening: bool = True,
+    ) -> Self:
+        """Starts a gateway on the running loop.
+
+        `extra_keys` are hashes and keys beside the configured ones, `faults` are injected below dispatch, and
+        `transport` replaces the real one. Raises ConfigErrors for a secret that cannot be read or an address that
+        cannot be listened on.
+        """
+        loop = asyncio.get_running_loop()
+        board = HealthBoard(random.Random().random, health)
+        board.configure(config.routes.values(), health)
+        faults = tuple(faults)
+        inner: Transport = transport or HttpTransport(loop=loop, proxies=environ)
+        engine = Engine(
+            transport=ChaosTransport(inner, faults, loop=loop) if faults else inner,
+            upstreams=_upstreams(config, environ),
+            board=board,
+            recorder=recorder,
+            loop=loop,
+        )
+        keys = [(key.hash, Key(key.name, key.route)) for key in config.gateway_keys]
+        gate = Gate(
+            [*keys, *extra_keys], wants_keys=config.wants_keys, is_loopback=config.server.listen.is_loopback
+        )
+        runners = engine.runners
+        status = Status(
+            board, version=config.version, program=crossfade.__version__, under_way=lambda: len(runners)
+        )
+        gateway = cls(config, App(engine, Directory(config), gate, status), status, recorder)
+        if is_listening:
+            try:
+                await gateway._listen()
+            except BaseException:
+                await gateway.close(0)
+                raise
+        return gateway
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close(0)
+
+    async def _listen(self) -> None:
+        server = self.config.server
+        limits = msgspec.convert(msgspec.structs.asdict(self.config.limits), Limits)
+        self._listeners.append(await _listener(self.config, "listen", server.listen.host, server.listen.port, self.app, limits))
+        admin = AdminApp(self._status)
+        self._listeners.append(await _listener(self.config, "admin", server.admin.host, server.admin.port, admin, Limits()))
+
+    @property
+    def port(self) -> int:
+        """Where the data plane listens."""
+        return self._listeners[0].port
+
+    @property
+    def admin_port(self) -> int:
+        return self._listeners[1].port
+
+    @property
+    def url(self) -> str:
+        return f"http://{_shown_host(self.config.server.listen.host)}:{self.port}"
+
+    @property
+    def admin_url(self) -> str:
+        return f"http://{_shown_host(self.config.server.admin.host)}:{self.admin_port}"
+
+    async def close(self, timeout: float = DRAIN_TIME) -> None:
+        """Takes no new requests, lets those under way end for `timeout` seconds, and ends the rest."""
+        self._status.is_draining = True
+        if self._listeners:
+            await self._listeners[0].drain(timeout)
+        self.engine.close()
+        for listener in self._listeners:
+            await listener.close()
+        self._listeners.clear()
+
+
+def settle_memory() -> None:
+    """Freezes what start-up has made and relaxes the collector: requests make hardly any cycles."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 100)
+
+
+def _upstreams(config: Config, environ: Mapping[str, str]) -> Upstreams:
+    """Resolves the secrets of all providers. Raises ConfigErrors naming each that cannot be read."""
+    errors: list[ConfigError] = []
+    by_provider: dict[str, tuple[Upstream, ...]] = {}
+    for provider in config.providers.values():
+        secrets: list[str] = []
+        for number, reference in enumerate(provider.api_keys):
+            try:
+                secrets.append(reference.read(environ))
+            except ValueError as error:
+                place = f"providers.{provider.name}.api_keys[{number}]"
+                errors.append(ConfigError(str(error), file=config.file, field=place))
+        by_provider[provider.name] = upstreams_of(
+            provider_for(provider.vendor),
+            versioned(provider.vendor.dialect, provider.vendor.base_url),
+            secrets,
+            network=provider.network,
+            keep_idle=provider.vendor.keep_idle,
+        )
+    if errors:
+        raise ConfigErrors(errors)
+    return Upstreams(by_provider)
+
+
+async def _listener(
+    config: Config, what: str, host: str, port: int, handler: App | AdminApp, limits: Limits
+) -> Listener:
+    try:
+        return await Listener.open(host, port, handler, limits)
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        hint = "stop what listens there, or change it"
+        raise ConfigErrors(
+            [ConfigError(f"cannot listen on {host}:{port}: {why}; {hint}", file=config.file, field=f"server.{what}")]
+        ) from None
+
+
+def _shown_host(host: str | None) -> str:
+    if host in (None, "", "0.0.0.0", "::"):
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in str(host) else str(host)

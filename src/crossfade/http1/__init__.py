@@ -1,0 +1,1 @@
+"""HTTP/1.1 on llhttp, both roles, strict, with bounded buffers. No policy."""

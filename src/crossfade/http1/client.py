@@ -1,0 +1,395 @@
+"""One upstream connection: writes one request at a time, reads its response, and says whether it may be used again.
+
+Decides what counts as a whole response, a broken one, or a stale connection. It knows nothing of providers, pools,
+retries or limits of time; it never reads a clock. llhttp parses; what llhttp lets through and a gateway must not is
+refused here (design section 11), and no leniency of llhttp is ever enabled.
+
+Rules:
+- interim responses (1xx) are skipped, however many, within the bound of the head; 101 is refused: nothing asked for it;
+- a body ends by its length, its last chunk, or (with neither) by EOF; EOF anywhere else is an interruption;
+- the head, and later chunk lines with extensions, and trailers, are bounded; trailers are checked and dropped;
+- bytes behind the end of a response, or on an idle connection, end the connection: whose answer they are is unknowable;
+- facts go to the exchange from within `data_received`; an exchange may end the connection from within any of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, Protocol, cast
+
+import httptools
+
+from crossfade.core.errors import BadBytes, Interrupted, TransportError
+from crossfade.http1.head import BadMessage, body_length, render_headers
+
+RESPONSE_HEAD_BYTES: Final = 64 * 1024
+"""Bound on a response's head, interim ones included; the same budget bounds chunk lines, extensions and trailers."""
+
+RESPONSE_HEADER_COUNT: Final = 200
+"""Bound on the header lines of a response."""
+
+# What chunk framing may take for each piece of body without being counted: a size line, its extension, two CR LF.
+_FRAMING_PER_PIECE: Final = 64
+
+_JOIN_BODY_BELOW: Final = 64 * 1024  # larger bodies are handed over as they are instead of being copied behind the head
+_METHODS_WITHOUT_BODY: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})  # no Content-Length: 0 from these
+_KNOWN_START_LINES: Final = 256
+_KNOWN_NAMES: Final = 1024
+
+
+class Exchange(Protocol):
+    """What hears of the response to one request. After `on_end`, `on_failure` or `on_stale` it hears nothing more."""
+
+    def on_head(self, status: int, headers: dict[str, str]) -> None: ...
+
+    def on_end(self) -> None: ...
+
+    def on_failure(self, error: TransportError) -> None: ...
+
+    def on_stale(self) -> None:
+        """A connection that had served before was gone before it answered: the request may go out again."""
+
+
+class Owner(Protocol):
+    """What keeps connections. Both are called at most once per request and per connection respectively."""
+
+    def on_reusable(self, connection: ClientConnection) -> None: ...
+
+    def on_closed(self, connection: ClientConnection) -> None: ...
+
+
+class _Refused(Exception):
+    """The response is not one we accept; raised through the parser, never beyond this file."""
+
+
+class RequestWriter:
+    """Renders request heads for one authority; start lines are kept (a bounded number), for they hardly vary.
+
+    `authority` is the value of Host; `target_prefix` goes before every path (absolute form, for proxies); `fixed`
+    are header lines that every request carries. Our own: Host, Accept-Encoding: identity, Content-Length.
+    """
+
+    def __init__(self, authority: str, *, target_prefix: str = "", fixed: tuple[tuple[str, str], ...] = ()) -> None:
+        lines = (("Host", authority), ("Accept-Encoding", "identity"), *fixed)
+        self._common = render_headers(lines)
+        self._target_prefix = target_prefix
+        self._starts: dict[tuple[str, str], str] = {}
+
+    def head(self, method: str, path: str, headers: list[tuple[str, str]], length: int) -> bytes:
+        """The head of a request with a body of `length` bytes. Raises ValueError for what could split a request."""
+        start = self._starts.get((method, path)) or self._start(method, path)
+        if length or method not in _METHODS_WITHOUT_BODY:
+            return f"{start}{render_headers(headers)}Content-Length: {length}\r\n\r\n".encode("latin-1")
+        return f"{start}{render_headers(headers)}\r\n".encode("latin-1")
+
+    def _start(self, method: str, path: str) -> str:
+        if not (method.isascii() and method.isalpha()):
+            raise ValueError("the method is not a word")
+        if not path.startswith("/") or any(not "!" <= character <= "~" for character in path):
+            raise ValueError("the path holds blanks, controls or characters beyond ASCII, or does not begin with '/'")
+        start = f"{method} {self._target_prefix}{path} HTTP/1.1\r\n{self._common}"
+        if len(self._starts) >= _KNOWN_START_LINES:
+            self._starts.clear()
+        self._starts[method, path] = start
+        return start
+
+
+class ClientConnection(asyncio.Protocol):
+    """The protocol of one upstream connection.
+
+    `start` begins an exchange and may be called again once the owner has heard `on_reusable`. `close` ends the
+    connection at once, without a farewell and without a word to the exchange.
+    """
+
+    __slots__ = (
+        "_deliver",
+        "_exchange",
+        "_framing",
+        "_headers",
+        "_is_bodiless",
+        "_is_closed",
+        "_is_complete",
+        "_is_heard",
+        "_is_in_head",
+        "_is_interim",
+        "_is_kept_alive",
+        "_is_paused",
+        "_is_until_eof",
+        "_owner",
+        "_parser",
+        "_repeated",
+        "_served",
+        "_transport",
+    )
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._exchange: Exchange | None = None
+        self._deliver: Callable[[bytes], None] = _ignore
+        self._headers: dict[str, str] = {}
+        self._repeated = 0  # header lines beyond the first of a name
+        self._framing = 0  # bytes received that were no content, less what each piece of body is allowed
+        self._served = 0  # responses read to their end
+        self._is_closed = False
+        self._is_paused = False
+        self._is_bodiless = False
+        self._is_in_head = True
+        self._is_interim = False
+        self._is_heard = False
+        self._is_complete = False
+        self._is_kept_alive = False
+        self._is_until_eof = False
+
+    def __repr__(self) -> str:
+        state = "closed" if self._is_closed else "idle" if self._exchange is None else "busy"
+        return f"<ClientConnection {state}, served {self._served}>"
+
+    # -- the owner's side
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether a request may be started: connected, and not already closing."""
+        return self._transport is not None and not self._is_closed and not self._transport.is_closing()
+
+    def start(
+        self, head: bytes, body: bytes, exchange: Exchange, deliver: Callable[[bytes], None], *, is_head: bool = False
+    ) -> None:
+        """Writes a request and reads its response into `exchange`, pieces of the body into `deliver`.
+
+        `is_head`: the request is a HEAD, whose response has no body whatever its headers say.
+        """
+        assert self._transport is not None
+        self._exchange, self._deliver = exchange, deliver
+        self._framing = 0
+        self._is_in_head = True
+        self._is_heard = self._is_complete = self._is_until_eof = False
+        self._is_bodiless = is_head
+        if len(body) < _JOIN_BODY_BELOW:
+            self._transport.write(head + body)
+        else:
+            self._transport.writelines((head, body))
+
+    def pause(self) -> None:
+        """Stops reading; what is already being parsed still arrives. A close goes unnoticed until `resume`."""
+        if not self._is_paused and self._transport is not None and not self._is_closed:
+            self._is_paused = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Reads again. Twice is harmless."""
+        if self._is_paused and self._transport is not None and not self._is_closed:
+            self._is_paused = False
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        """Aborts the connection (a TLS close could take 30 s) and tells the owner, once. Twice is harmless."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._exchange, self._deliver = None, _ignore
+        self._parser = None  # parser and connection hold each other
+        if self._transport is not None:
+            self._transport.abort()
+        self._owner.on_closed(self)
+
+    # -- the loop's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._exchange is None:
+            self.close()  # nobody asked: a second response, or the farewell of a server that closes
+            return
+        if self._is_in_head and not self._may_read_head(data):
+            return
+        if not self._is_parsed(data):
+            return
+        if self._framing > RESPONSE_HEAD_BYTES:
+            self._fail(BadBytes(f"the response has more than {RESPONSE_HEAD_BYTES} bytes that are no content"))
+        elif self._is_complete:
+            self._finish()
+        elif self._framing < 0:
+            self._framing = 0  # many small pieces must not save up for a monstrous chunk line
+
+    def eof_received(self) -> None:
+        if self._is_until_eof and self._exchange is not None:
+            self._is_complete = True
+            self._is_kept_alive = False
+            self._finish()
+        else:
+            self._on_broken("closed")
+
+    def connection_lost(self, error: Exception | None) -> None:
+        # Also where TLS ended without its close_notify: then even a body that lasts until EOF may have been cut.
+        if not self._is_closed:
+            self._on_broken("closed" if error is None else f"lost ({type(error).__name__})")
+        self._transport = None
+
+    # -- the parser's side
+
+    def on_message_begin(self) -> None:
+        if self._is_complete:
+            self._is_kept_alive = False  # bytes behind the end of the response
+            return
+        self._headers = {}
+        self._repeated = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._is_in_head:
+            return  # a trailer never becomes a header
+        key = _names.get(name) or _lower(name)
+        headers = self._headers
+        if key in headers:
+            self._repeated += 1
+            headers[key] = f"{headers[key]}, {value.decode('latin-1').strip()}"
+        else:
+            headers[key] = value.decode("latin-1").strip()
+
+    def on_headers_complete(self) -> None:
+        if not self._is_in_head or self._exchange is None or self._parser is None:
+            return
+        status, headers = self._parser.get_status_code(), self._headers
+        if len(headers) + self._repeated > RESPONSE_HEADER_COUNT:
+            raise _Refused(f"the response has more than {RESPONSE_HEADER_COUNT} headers")
+        version = self._parser.get_http_version()
+        if version != "1.1" and version != "1.0":
+            raise _Refused("the response is of an HTTP version that was not asked for")
+        if status < 200:
+            self._skip_interim(status)
+            return
+        try:
+            length = body_length(headers, version == "1.0")
+        except BadMessage as refusal:
+            raise _Refused(refusal.message) from None
+        self._is_in_head = self._is_interim = False
+        is_bodiless = self._is_bodiless or status == 204 or status == 304
+        if not is_bodiless and headers.get("content-encoding", "identity").lower() not in ("identity", ""):
+            raise _Refused("the response is compressed, though identity was asked for")
+        self._is_until_eof = length is None and not is_bodiless
+        self._exchange.on_head(status, headers)
+        if is_bodiless and (length is not None or self._is_bodiless):
+            # llhttp may wait for the body that the headers speak of.
+            self._is_complete, self._is_kept_alive = True, False
+            self._deliver = _ignore
+
+    def on_body(self, data: bytes) -> None:
+        self._framing -= len(data) + _FRAMING_PER_PIECE
+        if not self._is_complete:
+            self._deliver(data)
+
+    def on_message_complete(self) -> None:
+        if self._is_in_head and self._is_interim:
+            self._is_interim = False
+        elif not self._is_complete and self._parser is not None:
+            self._is_complete = True
+            self._is_kept_alive = self._parser.should_keep_alive()
+
+    # -- steps
+
+    def _may_read_head(self, data: bytes) -> bool:
+        if not self._is_heard:
+            self._is_heard = True
+            if data[0] != 0x48:  # "H": llhttp would also take RTSP, and blank lines before the response
+                self._fail(BadBytes("the answer is no HTTP/1.1"))
+                return False
+        room = RESPONSE_HEAD_BYTES - self._framing
+        if len(data) <= room:
+            return True
+        # Only as much as a head may be; the rest follows once the head is known to have ended.
+        if self._is_parsed(data[:room]):
+            if self._is_complete:
+                self._is_kept_alive = False
+                self._finish()
+            elif self._is_in_head:
+                self._fail(BadBytes(f"the response head is longer than {RESPONSE_HEAD_BYTES} bytes"))
+            elif self._exchange is not None:
+                self.data_received(data[room:])
+        return False
+
+    def _is_parsed(self, data: bytes) -> bool:
+        """Feeds the parser; False when that was the end of the exchange."""
+        self._framing += len(data)
+        try:
+            if self._parser is not None:
+                self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._on_parser_error(error)
+            return False
+        return True
+
+    def _skip_interim(self, status: int) -> None:
+        if status < 100 or status == 101:
+            raise _Refused(f"the answer has status {status}, which nothing asked for")
+        if "content-length" in self._headers or "transfer-encoding" in self._headers:
+            raise _Refused("an interim response announces a body")
+        self._is_interim = True
+
+    def _finish(self) -> None:
+        exchange, transport = self._exchange, self._transport
+        if exchange is None or transport is None:
+            return  # the exchange was ended from within one of its facts
+        self._exchange, self._deliver = None, _ignore
+        self._headers = {}
+        self._served += 1
+        # A request that is not all sent although its answer is complete: the rest would be read as the next request.
+        if self._is_kept_alive and not transport.is_closing() and not transport.get_write_buffer_size():
+            self.resume()
+            self._owner.on_reusable(self)
+        else:
+            self.close()
+        exchange.on_end()
+
+    def _on_parser_error(self, error: httptools.HttpParserError) -> None:
+        cause = error.__context__
+        if isinstance(error, httptools.HttpParserCallbackError) and cause is not None:
+            if not isinstance(cause, _Refused):
+                self.close()
+                raise cause  # a fault of ours, not of the upstream's
+            detail = str(cause)
+        else:
+            detail = f"the answer is malformed: {error}"
+        if self._is_complete:
+            self._is_kept_alive = False  # nonsense behind a complete response
+            self._finish()
+        else:
+            self._fail(BadBytes(detail))
+
+    def _on_broken(self, how: str) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            self.close()
+        elif not self._is_in_head:
+            self._fail(Interrupted(f"the connection was {how} before the end of the response"))
+        elif self._is_heard:
+            self._fail(BadBytes(f"the connection was {how} inside the response head"))
+        elif self._served:
+            self._exchange = None
+            exchange.on_stale()  # before the owner hears of it: the call goes before those that wait
+            self.close()
+        else:
+            self._fail(BadBytes(f"the connection was {how} before an answer"))
+
+    def _fail(self, error: TransportError) -> None:
+        exchange = self._exchange
+        self.close()
+        if exchange is not None:
+            exchange.on_failure(error)
+
+
+def _ignore(data: bytes) -> None:
+    """Body that nobody waits for any more."""
+
+
+_names: dict[bytes, str] = {}
+
+
+def _lower(name: bytes) -> str:
+    """The lower-case name of a header; a bounded number is remembered, which makes the next look a dict lookup."""
+    key = name.decode("latin-1").lower()
+    if len(_names) < _KNOWN_NAMES:
+        _names[name] = key
+    return key

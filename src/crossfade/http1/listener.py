@@ -1,0 +1,138 @@
+"""A listening socket and its connections: counts them, gives all of them one ticker, and drains them.
+
+It knows nothing of HTTP but that a connection has a `due` time and can be told to drain or abort.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from time import perf_counter
+
+from crossfade.http1.server import Handler, Limits, ServerConnection
+
+TICK = 0.5
+"""Seconds between two looks at the connections' `due` times: every limit may be exceeded by as much."""
+
+_BACKLOG = 1024
+
+
+class Listener:
+    """Accepts connections until it is drained or closed. Made by `open`.
+
+    `limits`, `handler` and `is_draining` are read by the connections, `add` and `remove` called by them.
+    """
+
+    def __init__(self, handler: Handler, limits: Limits, *, tick: float = TICK):
+        self.handler, self.limits = handler, limits
+        self.is_draining = False
+        self._is_closed = False
+        self._tick_time = tick
+        self._connections: set[ServerConnection] = set()
+        self._loop = asyncio.get_running_loop()
+        self._server: asyncio.Server | None = None
+        self._ticker: asyncio.TimerHandle | None = None
+        self._empty = asyncio.Event()
+
+    @classmethod
+    async def open(
+        cls,
+        host: str | None,
+        port: int,
+        handler: Handler,
+        limits: Limits | None = None,
+        *,
+        sock: socket.socket | None = None,
+        reuse_port: bool = False,
+        tick: float = TICK,
+    ) -> Listener:
+        """Listens on `host` (None: every interface) and `port` (0: any free one), or on `sock`, a bound socket that is
+        then the listener's to close.
+
+        A port in use raises OSError as it comes. `reuse_port` shares the port with other processes.
+        """
+        listener = cls(handler, limits or Limits(), tick=tick)
+        await listener._listen(host, port, sock, reuse_port)
+        return listener
+
+    async def _listen(self, host: str | None, port: int, sock: socket.socket | None, reuse_port: bool) -> None:
+        def accepted() -> ServerConnection:
+            return ServerConnection(self, self._loop)
+
+        if sock is not None:
+            self._server = await self._loop.create_server(accepted, sock=sock, backlog=_BACKLOG)
+        else:
+            self._server = await self._loop.create_server(
+                accepted, host, port, backlog=_BACKLOG, reuse_port=reuse_port or None
+            )
+        self._ticker = self._loop.call_later(self._tick_time, self._tick)
+
+    @property
+    def port(self) -> int:
+        """The port listened on; 0 once closed, or for a Unix socket."""
+        sockets = self._server.sockets if self._server is not None else ()
+        name = sockets[0].getsockname() if sockets else None
+        return int(name[1]) if isinstance(name, tuple) else 0
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._connections)
+
+    def add(self, connection: ServerConnection) -> bool:
+        if self._is_closed or len(self._connections) >= self.limits.max_connections:
+            return False
+        self._connections.add(connection)
+        self._empty.clear()
+        return True
+
+    def remove(self, connection: ServerConnection) -> None:
+        self._connections.discard(connection)
+        if not self._connections:
+            self._empty.set()
+
+    async def drain(self, timeout: float) -> None:
+        """Stops accepting, closes idle connections, lets requests in work be answered (with `connection: close`)
+        for `timeout` seconds, then aborts what is left. Returns when no connection is open."""
+        self.is_draining = True
+        self._stop_accepting()
+        # Requests that the kernel already holds are read first: closing under them would reset them.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        for connection in list(self._connections):
+            connection.drain()
+        try:
+            await asyncio.wait_for(self._until_empty(), timeout)
+        except TimeoutError:
+            pass
+        await self.close()
+
+    async def close(self) -> None:
+        """Stops accepting and aborts every connection; returns when all are gone."""
+        self.is_draining = self._is_closed = True
+        self._stop_accepting()
+        for connection in list(self._connections):
+            connection.abort()
+        await self._until_empty()
+        if self._ticker is not None:
+            self._ticker.cancel()
+            self._ticker = None
+
+    def _stop_accepting(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    async def _until_empty(self) -> None:
+        if self._connections:
+            await self._empty.wait()
+
+    def _tick(self) -> None:
+        self._ticker = self._loop.call_later(self._tick_time, self._tick)
+        now = perf_counter()
+        for connection in [connection for connection in self._connections if connection.due <= now]:
+            connection.on_due(now)
+
+    def __repr__(self) -> str:
+        state = "draining" if self.is_draining else "open"
+        return f"<Listener port {self.port} {state}, {len(self._connections)} connections>"

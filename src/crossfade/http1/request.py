@@ -1,0 +1,212 @@
+"""A request as its handler sees it: what was asked, the ways to answer, and the limits a client is held to.
+
+It decides how an answer is framed (whole, chunked, or up to the end of an HTTP/1.0 connection) and in which order it
+may be given. It knows nothing of sockets, of the bytes that came in, or of what a request means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from crossfade.http1.head import HEAD_BYTES, HEADER_COUNT, RequestHead
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one client may take. Sizes in bytes, times in seconds."""
+
+    head_bytes: int = HEAD_BYTES  # request line and headers together; more is 431 (a line above 8 KiB: 414)
+    header_count: int = HEADER_COUNT  # more is 431
+    body_bytes: int = 32 * 1024 * 1024  # without chunk framing; more is 413
+    head_timeout: float = 10.0  # first byte to end of the head (408); for a new connection also accept to first byte
+    body_timeout: float = 20.0  # without any byte of a body, and the head start that `body_rate` gives (408)
+    body_rate: float = 10 * 1024.0  # bytes a second that a body must come with after `body_timeout` (408)
+    idle_timeout: float = 75.0  # between an answer and the next request
+    write_timeout: float = 60.0  # unsent bytes of which the client takes none; then it is gone
+    max_connections: int = 10_000  # of a listener; more are answered 503
+
+
+class Handler(Protocol):
+    """What serves the requests of a listener. Every method returns quickly; an exception becomes a 500 or a cut.
+
+    For each request: `on_head`; then, unless it began an answer, `on_request` once the body is whole. Whenever a
+    request ends other than by `finish`, `respond` or `abort`, `on_gone` is called, once.
+    """
+
+    def on_head(self, request: Request) -> None:
+        """The head is checked, the body is not read. May `respond`: where body is still to come, the connection
+        then ends after the answer."""
+        ...
+
+    def on_request(self, request: Request) -> None:
+        """The body is whole. The answer may be given now or at any later time."""
+        ...
+
+    def on_gone(self, request: Request) -> None:
+        """Nobody takes the answer any more: the client closed or half-closed, was reset, took no byte for
+        `write_timeout`, or its body was refused or too slow (the connection has answered that itself)."""
+        ...
+
+    def on_pressure(self, request: Request, is_pressed: bool) -> None:
+        """More than 64 KiB are unsent, or less than 16 KiB again. May come from within `write`."""
+        ...
+
+    def problem(self, status: int, message: str, path: str) -> tuple[list[tuple[str, str]], bytes]:
+        """Headers and body of an error that the connection must answer itself; `path` is empty where unknown."""
+        ...
+
+
+class Answering(Protocol):
+    """The connection, as a request sees it."""
+
+    peer: tuple[str, int]
+    is_http_1_0: bool
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the kernel has not yet taken."""
+        ...
+
+    def render_head(self, status: int, headers: Sequence[tuple[str, str]], framing: str) -> bytes:
+        """The head of an answer. Raises ValueError for headers that cannot be sent."""
+        ...
+
+    def send(self, head: bytes, body: bytes = b"") -> None:
+        """Writes both in one call of the kernel."""
+        ...
+
+    def on_started(self) -> None:
+        """A streamed answer has begun."""
+        ...
+
+    def on_answered(self) -> None:
+        """The whole answer is written."""
+        ...
+
+    def cut(self) -> None:
+        """Ends the connection without a proper end of the answer, and so that the client can tell."""
+        ...
+
+
+class Request:
+    """One request in work, and the way to answer it.
+
+    `headers` have lower-case names; repeated ones are joined with `, `. `path` and `query` are as sent. `received_at`
+    is `time.perf_counter()` at the first byte of the head. `handler_state` is the handler's own. After `is_gone`
+    every way to answer does nothing; before, answering twice or out of order raises RuntimeError, and headers that
+    `render_headers` refuses raise ValueError and leave the request unanswered.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_has_chunks",
+        "_held",
+        "body",
+        "handler_state",
+        "headers",
+        "is_finished",
+        "is_gone",
+        "is_started",
+        "method",
+        "path",
+        "peer",
+        "query",
+        "received_at",
+    )
+
+    def __init__(self, head: RequestHead, connection: Answering, received_at: float):
+        self.method, self.path, self.query, self.headers = head.method, head.path, head.query, head.headers
+        self.body = b""
+        self.peer = connection.peer
+        self.received_at = received_at
+        self.handler_state: Any = None
+        self.is_started = self.is_finished = self.is_gone = False
+        self._connection = connection
+        self._held = b""  # the head of a streamed answer until its first bytes
+        self._has_chunks = False
+
+    @property
+    def unsent(self) -> int:
+        """Bytes of answers on this connection that the kernel has not yet taken; 0 when gone."""
+        return 0 if self.is_gone else self._connection.unsent
+
+    def respond(self, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None:
+        """Gives the whole answer in one write. Content-Length is set here; HEAD, 204 and 304 send no body."""
+        if self.is_started:
+            raise RuntimeError("the request is already answered")
+        if self.is_gone:
+            return
+        length = "" if status == 204 else f"content-length: {len(body)}\r\n"
+        head = self._connection.render_head(status, headers, length)
+        self.is_started = self.is_finished = True
+        if self.method == "HEAD" or status == 204 or status == 304:
+            body = b""
+        self._connection.send(head, body)
+        self._connection.on_answered()
+
+    def start(self, status: int, headers: Sequence[tuple[str, str]]) -> None:
+        """Begins a streamed answer. Its head leaves with the first `write` (an empty one will do) or `finish`.
+
+        HTTP/1.0 has no chunks: there the end of the connection ends the answer, and `abort` resets it.
+        """
+        if self.is_started:
+            raise RuntimeError("the request is already answered")
+        if self.is_gone:
+            return
+        if status == 204 or status == 304:
+            raise ValueError(f"an answer with status {status} has no body to stream")
+        has_chunks = not self._connection.is_http_1_0
+        framing = "transfer-encoding: chunked\r\n" if has_chunks else ""
+        self._held = self._connection.render_head(status, headers, framing)
+        self._has_chunks = has_chunks
+        self.is_started = True
+        self._connection.on_started()
+
+    def write(self, data: bytes) -> None:
+        """Sends one chunk of a started answer, at once, without waiting."""
+        self._check_open()
+        if self.is_gone:
+            return
+        framed = self._frame(data)
+        if self._held:
+            framed, self._held = self._held + framed, b""
+        if framed:
+            self._connection.send(framed)
+
+    def finish(self, data: bytes = b"") -> None:
+        """Ends a started answer, with last data if given, in one write."""
+        self._check_open()
+        if self.is_gone:
+            return
+        self.is_finished = True
+        framed = self._held + self._frame(data)
+        if self._has_chunks and self.method != "HEAD":
+            framed += b"0\r\n\r\n"
+        self._held = b""
+        if framed:
+            self._connection.send(framed)
+        self._connection.on_answered()
+
+    def abort(self) -> None:
+        """Cuts the connection, so that the client can see that the answer has no end. `on_gone` is not called."""
+        if self.is_gone or self.is_finished:
+            return
+        self.is_gone = True
+        self._connection.cut()
+
+    def _check_open(self) -> None:
+        if self.is_gone:
+            return
+        if not self.is_started or self.is_finished:
+            raise RuntimeError("the answer is not started, or already finished")
+
+    def _frame(self, data: bytes) -> bytes:
+        if not data or self.method == "HEAD":
+            return b""
+        return b"%x\r\n%b\r\n" % (len(data), data) if self._has_chunks else data
+
+    def __repr__(self) -> str:
+        step = "gone" if self.is_gone else "finished" if self.is_finished else "started" if self.is_started else "open"
+        return f"<Request {self.method} {self.path} {step}>"

@@ -1,0 +1,133 @@
+"""Anthropic's messages API as a provider: requests to `/messages`, and what its answers and errors mean.
+
+Puts together the dialect (`wire.anthropic_*`) and the classes of errors (`providers.errors`), and adds what only
+Anthropic says: some of its 400s are no fault of the request. Serves every server of the dialect; the vendor's row
+says how it wants its key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from crossfade.core.exchange import Completion, Continuation, RequestFacts, continued
+from crossfade.core.failure import Failure, FailureReason
+from crossfade.core.target import Dialect, Target, Vendor
+from crossfade.providers.base import Inbound, ProviderRequest, StreamReader
+from crossfade.providers.errors import ErrorBody, failure_of, read_error
+from crossfade.wire.anthropic_answer import read_completion
+from crossfade.wire.anthropic_messages import write_request
+from crossfade.wire.anthropic_stream import AnthropicStreamReader
+
+API_VERSION: Final = "2023-06-01"
+PATH: Final = "/messages"
+
+_R = FailureReason
+_TOLD_BY_MESSAGE: Final = (
+    ("input length and `max_tokens` exceed context limit", _R.CONTEXT_OVERFLOW),
+    ("api usage limits", _R.QUOTA_EXHAUSTED),  # "You have reached your specified API usage limits..."
+    ("organization has been disabled", _R.AUTH_ERROR),
+    ("output blocked by content filtering", _R.CONTENT_FILTER),
+)
+"""Fragments of messages of `invalid_request_error` that mean something else, and appear nowhere but at Anthropic.
+The type is one for all of them, so the message has to tell."""
+
+
+class AnthropicProvider:
+    """The API of one vendor that speaks Anthropic's dialect. See `providers.base.Provider` for the contract."""
+
+    dialect: Dialect = "anthropic"
+
+    def __init__(self, vendor: Vendor):
+        self.vendor = vendor
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.vendor.name}>"
+
+    def request(
+        self,
+        inbound: Inbound,
+        target: Target,
+        secret: str | None,
+        *,
+        stream: bool,
+        continuation: Continuation | None = None,
+    ) -> ProviderRequest:
+        """The caller's own bytes where they are Anthropic's already, else a translation.
+
+        Raises InvalidRequest, naming the field, where the request cannot be said in this dialect.
+        """
+        headers = self._headers(secret)
+        if inbound.dialect == self.dialect:
+            body = inbound.body(target, stream=stream, include_usage=False, continuation=continuation)
+            return ProviderRequest(path=PATH, headers=headers, body=body)
+        chat = inbound.canonical()
+        if continuation is not None:
+            chat = continued(chat, continuation)
+        written = write_request(
+            chat,
+            model=target.model,
+            stream=stream,
+            input_tokens=inbound.facts.input_tokens,
+            window=target.window,
+            set_params=target.set_params,
+            drop_params=target.drop_params,
+        )
+        return ProviderRequest(path=PATH, headers=headers, body=written.body, dropped=written.dropped)
+
+    def _headers(self, secret: str | None) -> list[tuple[str, str]]:
+        headers = [("content-type", "application/json"), ("anthropic-version", API_VERSION)]
+        if secret is not None and self.vendor.auth == "bearer":
+            headers.append(("authorization", f"Bearer {secret}"))
+        elif secret is not None and self.vendor.auth != "none":
+            headers.append((self.vendor.auth, secret))
+        return headers
+
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+        """What an answer with a status other than 2xx means."""
+        return _failure(status, headers, body)
+
+    def completion(self, body: bytes) -> Completion | Failure:
+        """A 2xx body; a Failure for an error in it, and for what is no answer."""
+        return read_completion(body, _failure_in_200)
+
+    def reader(self, facts: RequestFacts) -> StreamReader:
+        """A reader for one stream; it reads the same whatever was asked for."""
+        return AnthropicStreamReader(_failure_in_200)
+
+
+def _failure_in_200(data: bytes) -> Failure:
+    return _failure(None, {}, data)
+
+
+def _failure(status: int | None, headers: Mapping[str, str], body: bytes) -> Failure:
+    error = read_error(body)
+    if "request-id" not in headers and (request_id := _request_id(body)) is not None:
+        headers = {**headers, "request-id": request_id}
+    return failure_of(status, headers, error, reason=_reason(status, error))
+
+
+def _reason(status: int | None, error: ErrorBody) -> FailureReason | None:
+    """What only Anthropic means by its words; None where the common rules will do."""
+    if error.type == "request_too_large" and status in (None, 200, 413):
+        return _R.INVALID_REQUEST  # more than 32 MB: bytes, not tokens
+    if error.type == "invalid_request_error" and status in (None, 200, 400, 403):
+        message = error.message.lower()
+        for fragment, reason in _TOLD_BY_MESSAGE:
+            if fragment in message:
+                return reason
+    return None
+
+
+class _Envelope(msgspec.Struct):
+    request_id: str | None = None
+
+
+def _request_id(body: bytes) -> str | None:
+    """The id that stands in the error's envelope, where a proxy has taken the header away."""
+    try:
+        return msgspec.json.decode(body, type=_Envelope).request_id
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None

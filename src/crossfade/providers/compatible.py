@@ -1,0 +1,241 @@
+"""Vendors as rows of data: where each API is, how it authenticates, and how its streams end.
+
+A row says only what was seen or is documented; what is unknown keeps the careful default. Rows with an empty
+`base_url` are of vendors whose address depends on the account: configuration has to give it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from crossfade.core.target import StreamEnd, Vendor
+
+_LONG_IDLE: Final = 55.0
+"""Seconds an idle connection may be used again where the front end is known to keep it for minutes."""
+
+_ROWS: Final = (
+    Vendor(
+        name="openai",
+        dialect="openai",
+        base_url="https://api.openai.com/v1",
+        env=("OPENAI_API_KEY",),
+        assembles=True,
+        max_tokens_field="max_completion_tokens",
+        model_prefixes=("gpt-", "o1", "o3", "o4", "chatgpt-", "text-embedding-"),
+        keep_idle=_LONG_IDLE,
+    ),
+    Vendor(
+        name="anthropic",
+        dialect="anthropic",
+        base_url="https://api.anthropic.com/v1",
+        env=("ANTHROPIC_API_KEY",),
+        auth="x-api-key",
+        stream_end=StreamEnd.FINISH_AND_MARKER,
+        assembles=True,
+        model_prefixes=("claude-",),
+        keep_idle=_LONG_IDLE,
+    ),
+    Vendor(
+        name="gemini",
+        dialect="gemini",
+        base_url="https://generativelanguage.googleapis.com/v1beta",
+        env=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+        auth="x-goog-api-key",
+        assembles=True,
+        model_prefixes=("gemini-", "gemma-"),
+        keep_idle=_LONG_IDLE,
+    ),
+    Vendor(
+        name="azure",
+        dialect="openai",
+        base_url="",  # https://{resource}.openai.azure.com/openai/v1
+        env=("AZURE_OPENAI_API_KEY",),
+        auth="api-key",
+        assembles=True,
+        max_tokens_field="max_completion_tokens",
+    ),
+    Vendor(
+        name="mistral",
+        dialect="openai",
+        base_url="https://api.mistral.ai/v1",
+        env=("MISTRAL_API_KEY",),
+        assembles=True,
+        prefill=True,
+        include_usage=False,  # its finish chunk has the usage; older versions refuse the option
+        model_prefixes=(
+            "mistral-",
+            "ministral-",
+            "magistral-",
+            "codestral-",
+            "devstral-",
+            "pixtral-",
+            "voxtral-",
+            "open-mistral-",
+            "open-mixtral-",
+        ),
+    ),
+    Vendor(
+        name="groq",
+        dialect="openai",
+        base_url="https://api.groq.com/openai/v1",
+        env=("GROQ_API_KEY",),
+        assembles=True,
+        prefill=True,
+        max_tokens_field="max_completion_tokens",
+        keep_idle=_LONG_IDLE,
+    ),
+    Vendor(
+        name="deepseek",
+        dialect="openai",
+        base_url="https://api.deepseek.com",
+        env=("DEEPSEEK_API_KEY",),
+        assembles=True,
+        model_prefixes=("deepseek-",),
+    ),
+    Vendor(
+        name="xai",
+        dialect="openai",
+        base_url="https://api.x.ai/v1",
+        env=("XAI_API_KEY",),
+        assembles=True,
+        max_tokens_field="max_completion_tokens",
+        model_prefixes=("grok-",),
+        completion_excludes_reasoning=True,
+    ),
+    Vendor(
+        name="openrouter",
+        dialect="openai",
+        base_url="https://openrouter.ai/api/v1",
+        env=("OPENROUTER_API_KEY",),
+        keep_idle=_LONG_IDLE,
+    ),
+    Vendor(
+        name="together",
+        dialect="openai",
+        base_url="https://api.together.xyz/v1",
+        env=("TOGETHER_API_KEY", "TOGETHERAI_API_KEY"),
+    ),
+    Vendor(
+        name="fireworks",
+        dialect="openai",
+        base_url="https://api.fireworks.ai/inference/v1",
+        env=("FIREWORKS_API_KEY", "FIREWORKS_AI_API_KEY"),
+    ),
+    Vendor(
+        name="cerebras",
+        dialect="openai",
+        base_url="https://api.cerebras.ai/v1",
+        env=("CEREBRAS_API_KEY",),
+        max_tokens_field="max_completion_tokens",
+    ),
+    Vendor(
+        name="perplexity",
+        dialect="openai",
+        base_url="https://api.perplexity.ai",
+        env=("PERPLEXITY_API_KEY", "PPLX_API_KEY"),
+        include_usage=False,  # every chunk has it
+        model_prefixes=("sonar",),
+    ),
+    Vendor(
+        name="cohere",
+        dialect="openai",
+        base_url="https://api.cohere.ai/compatibility/v1",
+        env=("COHERE_API_KEY", "CO_API_KEY"),
+        model_prefixes=("command-", "c4ai-"),
+    ),
+    Vendor(
+        name="moonshot",
+        dialect="openai",
+        base_url="https://api.moonshot.ai/v1",
+        env=("MOONSHOT_API_KEY",),
+        model_prefixes=("kimi-", "moonshot-"),
+    ),
+    Vendor(
+        name="zai",
+        dialect="openai",
+        base_url="https://api.z.ai/api/paas/v4",
+        env=("ZAI_API_KEY", "Z_AI_API_KEY"),
+        model_prefixes=("glm-",),
+    ),
+    Vendor(
+        name="huggingface",
+        dialect="openai",
+        base_url="https://router.huggingface.co/v1",
+        env=("HF_TOKEN", "HUGGINGFACE_API_KEY"),
+    ),
+    Vendor(
+        name="vercel-gateway",
+        dialect="openai",
+        base_url="https://ai-gateway.vercel.sh/v1",
+        env=("AI_GATEWAY_API_KEY",),
+    ),
+    Vendor(
+        name="venice",
+        dialect="openai",
+        base_url="https://api.venice.ai/api/v1",
+        env=("VENICE_API_KEY",),
+    ),
+    Vendor(
+        name="doubleword",
+        dialect="openai",
+        base_url="https://api.doubleword.ai/v1",
+        env=("DOUBLEWORD_API_KEY",),
+    ),
+    Vendor(
+        name="crusoe",
+        dialect="openai",
+        base_url="https://api.inference.crusoecloud.com/v1",
+        env=("CRUSOE_API_KEY",),
+    ),
+    Vendor(
+        name="bedrock-mantle",
+        dialect="openai",
+        base_url="",  # https://bedrock-mantle.{region}.api.aws/v1
+        env=("AWS_BEARER_TOKEN_BEDROCK",),
+        max_tokens_field="max_completion_tokens",
+    ),
+    Vendor(
+        name="databricks",
+        dialect="openai",
+        base_url="",  # https://{workspace}/serving-endpoints
+        env=("DATABRICKS_TOKEN",),
+    ),
+    Vendor(
+        name="snowflake",
+        dialect="openai",
+        base_url="",  # https://{account}.snowflakecomputing.com/api/v2/cortex/v1
+        env=("SNOWFLAKE_TOKEN",),
+        stream_end=StreamEnd.MARKER,  # no finish reason at all
+        max_tokens_field="max_completion_tokens",
+    ),
+    Vendor(
+        name="cloudflare",
+        dialect="openai",
+        base_url="",  # https://api.cloudflare.com/client/v4/accounts/{account}/ai/v1
+        env=("CLOUDFLARE_API_TOKEN",),
+    ),
+    Vendor(
+        name="ollama",
+        dialect="openai",
+        base_url="http://127.0.0.1:11434/v1",
+        auth="none",
+    ),
+    Vendor(
+        name="vllm",
+        dialect="openai",
+        base_url="http://127.0.0.1:8000/v1",
+        auth="none",
+    ),
+    Vendor(
+        name="llamacpp",
+        dialect="openai",
+        base_url="http://127.0.0.1:8080/v1",
+        auth="none",
+    ),
+    Vendor(name="compatible", dialect="openai", base_url=""),
+)
+
+VENDORS: Final[Mapping[str, Vendor]] = MappingProxyType({row.name: row for row in _ROWS})
+"""The rows by name. `compatible` is the one of an unknown server."""

@@ -1,0 +1,120 @@
+"""Providers that speak OpenAI chat: OpenAI itself and every compatible server, told apart by a `Vendor` row.
+
+Puts the dialect (`wire.openai_*`) and the classes of errors (`providers.errors`) together. What differs between
+vendors is data in the row, not code here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from crossfade.core.exchange import Completion, Continuation, RequestFacts, continued
+from crossfade.core.failure import Failure
+from crossfade.core.target import Dialect, Target, Vendor
+from crossfade.providers.base import Inbound, ProviderRequest, StreamReader
+from crossfade.providers.errors import failure_of, read_error, read_error_value
+from crossfade.wire.openai_request import ChatInbound
+from crossfade.wire.openai_response import read_completion
+from crossfade.wire.openai_stream import ChunkReader
+from crossfade.wire.openai_writer import write_request
+
+PATH: Final = "/chat/completions"
+_MARKS_PREFIX: Final = frozenset({"mistral", "deepseek"})
+"""Vendors that want an assistant turn to go on from marked with `prefix: true`."""
+_CONTENT_TYPE: Final = ("content-type", "application/json")
+
+
+class OpenAIProvider:
+    """The API of one vendor that speaks OpenAI chat. See `providers.base.Provider` for the contract."""
+
+    dialect: Dialect = "openai"
+
+    def __init__(self, vendor: Vendor):
+        self.vendor = vendor
+        self._marks_prefix = vendor.name in _MARKS_PREFIX
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.vendor.name}>"
+
+    def request(
+        self,
+        inbound: Inbound,
+        target: Target,
+        secret: str | None,
+        *,
+        stream: bool,
+        continuation: Continuation | None = None,
+    ) -> ProviderRequest:
+        """The caller's own bytes where they are of this dialect already, else a translation."""
+        headers = self._headers(secret)
+        usage = stream and self.vendor.include_usage
+        if isinstance(inbound, ChatInbound):
+            body = inbound.body(
+                self._with_limit(inbound, target),
+                stream=stream,
+                include_usage=usage,
+                continuation=continuation,
+                marks_prefix=self._marks_prefix,
+            )
+            return ProviderRequest(path=PATH, headers=headers, body=body)
+        chat = inbound.canonical()
+        if continuation is not None:
+            chat = continued(chat, continuation)
+        body = write_request(
+            chat,
+            target,
+            stream=stream,
+            include_usage=usage,
+            max_tokens_field=self.vendor.max_tokens_field,
+            marks_prefix=self._marks_prefix and continuation is not None and continuation.prefill,
+        )
+        return ProviderRequest(path=PATH, headers=headers, body=body, dropped=chat.others)
+
+    def _headers(self, secret: str | None) -> list[tuple[str, str]]:
+        if secret is None or self.vendor.auth == "none":
+            return [_CONTENT_TYPE]
+        if self.vendor.auth == "bearer":
+            return [_CONTENT_TYPE, ("authorization", f"Bearer {secret}")]
+        return [_CONTENT_TYPE, (self.vendor.auth, secret)]
+
+    def _with_limit(self, inbound: ChatInbound, target: Target) -> Target:
+        """The target with the limit of output tokens under the vendor's own name, where it refuses the caller's:
+        OpenAI's thinking models do not take `max_tokens`, most others know nothing else."""
+        given, wanted = inbound.max_tokens_field, self.vendor.max_tokens_field
+        if given is None or given == wanted or (given == "max_tokens" and not target.always_thinks):
+            return target
+        set_names = [name for name, _ in target.set_params]
+        if given in target.drop_params or wanted in set_names:
+            return target
+        limit = dict(target.set_params).get(given, b"%d" % (inbound.facts.max_tokens or 1))
+        return msgspec.structs.replace(
+            target,
+            set_params=(*((name, value) for name, value in target.set_params if name != given), (wanted, limit)),
+            drop_params=(*target.drop_params, given),
+        )
+
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+        """What an answer with a status other than 2xx means."""
+        return failure_of(status, headers, read_error(body))
+
+    def completion(self, body: bytes) -> Completion | Failure:
+        """A 2xx body; a Failure for an error in it, and for what is no answer."""
+        return read_completion(body, failure_in_200, excludes_reasoning=self.vendor.completion_excludes_reasoning)
+
+    def reader(self, facts: RequestFacts) -> StreamReader:
+        """A reader for one stream. Usage that only we asked for is taken out of the raw events."""
+        return ChunkReader(
+            facts,
+            read_error=failure_in_200,
+            stream_end=self.vendor.stream_end,
+            strip_usage=facts.stream and not facts.include_usage and self.vendor.include_usage,
+            excludes_reasoning=self.vendor.completion_excludes_reasoning,
+        )
+
+
+def failure_in_200(value: Any) -> Failure:
+    """The failure of an error that came inside a 200, from its decoded JSON."""
+    return failure_of(None, {}, read_error_value(value))

@@ -1,0 +1,42 @@
+"""Which class speaks which dialect."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from crossfade.core.target import Dialect, Vendor
+from crossfade.providers.anthropic import AnthropicProvider
+from crossfade.providers.base import Provider
+from crossfade.providers.compatible import VENDORS
+from crossfade.providers.gemini import GeminiProvider
+from crossfade.providers.openai import OpenAIProvider
+
+__all__ = ["VENDORS", "provider_for", "versioned"]
+
+_BY_DIALECT: Final[Mapping[Dialect, Callable[[Vendor], Provider]]] = MappingProxyType(
+    {
+        "openai": OpenAIProvider,
+        "anthropic": AnthropicProvider,
+        "gemini": GeminiProvider,
+    }
+)
+
+
+_VERSIONS: Final[Mapping[Dialect, str]] = MappingProxyType({"anthropic": "/v1", "gemini": "/v1beta"})
+_VERSION: Final = re.compile(r"/v\d+(?:(?:alpha|beta)\d*)?$")
+
+
+def versioned(dialect: Dialect, base_url: str) -> str:
+    """`base_url` with the API's version at its end. The vendors' own SDKs take base URLs without it and add it
+    themselves (Anthropic's `/v1`, Google's `/v1beta`), so people have both; OpenAI's is part of the base URL."""
+    base_url = base_url.rstrip("/")
+    version = _VERSIONS.get(dialect)
+    return base_url if version is None or _VERSION.search(base_url) else base_url + version
+
+
+def provider_for(vendor: Vendor) -> Provider:
+    """The provider of a vendor's row (its own, or one changed by configuration, such as another base URL)."""
+    return _BY_DIALECT[vendor.dialect](vendor)

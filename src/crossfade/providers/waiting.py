@@ -1,0 +1,126 @@
+"""When a provider may be asked again: waiting times read out of headers, in all the forms that providers use.
+
+Pure: no clock is read, and nothing is clamped; what is too long or too short is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?", re.ASCII)
+_NUMBER = re.compile(r"\d{1,15}(?:\.\d{1,12})?", re.ASCII)
+_EPOCH_S, _EPOCH_MS = 1_000_000_000.0, 1_000_000_000_000.0
+_LIMITS = (
+    "requests",
+    "tokens",
+    "input-tokens",
+    "output-tokens",
+    "input-images",
+    "project-tokens",
+)
+
+
+def retry_after(headers: Mapping[str, str], wall: float | None = None) -> float | None:
+    """Seconds until the provider may be asked again, by its headers (names in lower case); None if they do not say.
+
+    `retry-after-ms`, then `retry-after`, then the reset headers of those limits that have nothing remaining, the
+    longest of them. Absolute times are taken against the response's own `date`, else against `wall` (Unix
+    seconds), else not at all. Negative and garbled values say nothing.
+    """
+    if (given := headers.get("retry-after-ms")) and (ms := _number(given)):
+        return ms / 1000
+    if given := headers.get("retry-after"):
+        found = parse_reset(given, _reference(headers, wall))
+        if found is not None:
+            return found
+    return _by_resets(headers, wall)
+
+
+def _by_resets(headers: Mapping[str, str], wall: float | None) -> float | None:
+    used_up: list[float] = []
+    others: list[float] = []
+    for remaining_name, reset_name in _RESET_HEADERS:
+        if (reset := headers.get(reset_name)) is None:
+            continue
+        seconds = parse_reset(reset, _reference(headers, wall))
+        if seconds is None:
+            continue
+        remaining = headers.get(remaining_name)
+        if remaining is not None and _number(remaining) == 0:
+            used_up.append(seconds)
+        elif remaining is None:
+            others.append(seconds)
+    if used_up:
+        return max(used_up)
+    return min(others) if others else None
+
+
+_RESET_HEADERS: Final = tuple(
+    (f"{prefix}-{first}", f"{prefix}-{second}")
+    for prefix, pairs in (
+        ("x-ratelimit", [("remaining", "reset"), *((f"remaining-{name}", f"reset-{name}") for name in _LIMITS)]),
+        ("anthropic-ratelimit", [(f"{name}-remaining", f"{name}-reset") for name in _LIMITS]),
+        ("ratelimit", [("remaining", "reset")]),
+    )
+    for first, second in pairs
+)
+
+
+def parse_reset(text: str, reference: float | None = None) -> float | None:
+    """One value of a reset or `retry-after` header in seconds from now: a number of seconds, a duration
+    (`8.64s`, `1m2s`, `12ms`), Unix time in seconds or milliseconds, RFC 3339, or an HTTP date.
+
+    Absolute forms need `reference`, the Unix time of "now"; a moment that has passed is 0. None for what is garbled.
+    """
+    text = text.strip()
+    if not text or len(text) > 64:
+        return None
+    number = _number(text)
+    if number is not None:
+        if number < _EPOCH_S:
+            return number
+        return _until(number / 1000 if number >= _EPOCH_MS else number, reference)
+    if (duration := parse_duration(text)) is not None:
+        return duration
+    return _until(_moment(text), reference)
+
+
+def _number(text: str) -> float | None:
+    text = text.strip()
+    return float(text) if _NUMBER.fullmatch(text) else None
+
+
+def parse_duration(text: str) -> float | None:
+    """Seconds of `8.64s`, `1m2s`, `12ms`, `1h`; None for anything else."""
+    match = _DURATION.fullmatch(text)
+    if match is None or not match[0]:
+        return None
+    days, hours, minutes, seconds, ms = (float(group) if group else 0.0 for group in match.groups())
+    return days * 86400 + hours * 3600 + minutes * 60 + seconds + ms / 1000
+
+
+def _moment(text: str) -> float | None:
+    """Unix time of an RFC 3339 or HTTP date."""
+    try:
+        parsed = datetime.fromisoformat(text) if text[:1].isdigit() else parsedate_to_datetime(text)
+        if parsed.tzinfo is None:
+            parsed = parsed.replace(tzinfo=UTC)
+        return parsed.timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+
+
+def _reference(headers: Mapping[str, str], wall: float | None) -> float | None:
+    date = headers.get("date")
+    moment = _moment(date) if date else None
+    return moment if moment is not None else wall
+
+
+def _until(moment: float | None, reference: float | None) -> float | None:
+    if moment is None or reference is None:
+        return None
+    return max(0.0, moment - reference)

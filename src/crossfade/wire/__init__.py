@@ -1,0 +1,1 @@
+"""Client and provider dialects: bytes to canonical types and back. No I/O."""

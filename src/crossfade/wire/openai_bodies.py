@@ -1,0 +1,163 @@
+"""Editing the JSON of an OpenAI chat request for one target, on its top level: values keep their bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from crossfade.core.errors import InvalidRequest
+from crossfade.core.exchange import CONTINUE_INSTRUCTION, Continuation
+from crossfade.core.target import Target
+from crossfade.wire.openai_ours import OUR_FIELDS
+
+_encode = msgspec.json.encode
+_decode_top = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_LIMITS: Final = ("max_completion_tokens", "max_tokens")
+_BLANKS: Final = frozenset(b" \t\r\n")
+
+
+class Members:
+    """The top level of a JSON object, which must be valid JSON: `values` as JSON text, and where they stand.
+
+    `can_splice`: every key occurs once and is spelled plainly, so that values can be replaced in place and no two
+    readers can see two objects.
+    """
+
+    __slots__ = ("_places", "can_splice", "raw", "values")
+
+    def __init__(self, raw: bytes):
+        self.raw = raw
+        self.values: dict[str, msgspec.Raw] = _decode_top(raw)
+        self._places: dict[str, tuple[int, int]] | None = None
+        # As short as these members can be written: there is no room for another one. Most bodies come like this.
+        shortest = 1 + 4 * len(self.values) + sum(map(len, self.values)) + sum(map(len, self.values.values()))
+        self.can_splice = shortest == len(raw) or self._find_places()
+
+    def __repr__(self) -> str:
+        return f"<Members {', '.join(self.values)}>"
+
+    def _find_places(self) -> bool:
+        """Walks along the members. The JSON is valid and `values` has the last value of each key, so as long as key
+        and value are what stands there, the next quote begins the next key; a repeated key leaves a rest."""
+        raw = self.raw
+        places: dict[str, tuple[int, int]] = {}
+        find = raw.find
+        at = find(b"{") + 1
+        for name, value in self.values.items():
+            key = name.encode()
+            begin = find(b'"', at) + 1
+            end = begin + len(key)
+            if raw[begin:end] != key or raw[end] != 34:
+                return False
+            at = find(b":", end) + 1
+            while raw[at] in _BLANKS:
+                at += 1
+            text = bytes(value)
+            end = at + len(text)
+            if raw[at:end] != text:
+                return False
+            places[name] = (at, end)
+            at = end
+        self._places = places
+        return raw[at:].strip() == b"}"
+
+    def check_repeated(self, names: Iterable[str]) -> None:
+        """Raises InvalidRequest where one of `names` is a key twice, in whatever spelling."""
+        seen: list[str] = []
+
+        def keep(pairs: list[tuple[str, Any]]) -> None:
+            seen[:] = [name for name, _ in pairs]  # the last call is the outermost object's
+
+        try:
+            json.loads(self.raw, object_pairs_hook=keep)
+        except (ValueError, RecursionError):
+            raise InvalidRequest("The body cannot be read as JSON.") from None
+        for name in names:
+            if seen.count(name) > 1:
+                raise InvalidRequest(f"`{name}` is given twice.", param=name)
+
+    def spliced(self, edits: Sequence[tuple[str, bytes]], front: bytes) -> bytes:
+        """The bytes with some values replaced, and `front` (members with their commas) before the first member."""
+        raw = self.raw
+        if self._places is None:
+            self._find_places()
+        places = self._places or {}
+        at = raw.find(b"{") + 1
+        pieces = [raw[:at], front]
+        for (begin, end), value in sorted([(places[name], value) for name, value in edits]):
+            pieces += (raw[at:begin], value)
+            at = end
+        pieces.append(raw[at:])
+        return b"".join(pieces)
+
+
+def edited_body(
+    top: dict[str, msgspec.Raw],
+    target: Target,
+    *,
+    stream: bool,
+    include_usage: bool,
+    continuation: Continuation | None = None,
+    marks_prefix: bool = False,
+) -> bytes:
+    """The request in `top` (its fields as JSON text) as `target` gets it: without our fields, with its model and
+    parameters, as a stream or not, and with the turns of a continuation."""
+    fields: dict[str, bytes] = {name: bytes(value) for name, value in top.items() if name not in OUR_FIELDS}
+    fields["model"] = _encode(target.model)
+    for name in target.drop_params:
+        fields.pop(name, None)
+    fields.update(target.set_params)
+    _set_stream(fields, stream, include_usage)
+    if continuation is not None:
+        fields["messages"] = with_turns(fields.get("messages", b"[]"), continuation, marks_prefix)
+        _reduce_limits(fields, continuation.delivered_tokens)
+    return joined(fields)
+
+
+def joined(fields: dict[str, bytes]) -> bytes:
+    """A JSON object of members that are JSON text."""
+    return b"{%s}" % b",".join([b"%s:%s" % (_encode(name), value) for name, value in fields.items()])
+
+
+def _set_stream(fields: dict[str, bytes], stream: bool, include_usage: bool) -> None:
+    if not stream:
+        fields.pop("stream_options", None)  # refused without a stream
+        if "stream" in fields:
+            fields["stream"] = b"false"
+        return
+    fields["stream"] = b"true"
+    if not include_usage:
+        fields.pop("stream_options", None)
+        return
+    options: dict[str, msgspec.Raw] = {}
+    if (given := fields.get("stream_options", b"null")) != b"null":
+        options = msgspec.json.decode(given, type=dict[str, msgspec.Raw])
+    options["include_usage"] = msgspec.Raw(b"true")
+    fields["stream_options"] = _encode(options)
+
+
+def with_turns(messages: bytes, continuation: Continuation, marks_prefix: bool = False) -> bytes:
+    """The messages (a JSON list) with the turns that ask for the rest of a cut answer.
+
+    `marks_prefix`: this vendor wants the assistant turn to be gone on from marked with `prefix: true`.
+    """
+    text = continuation.text.rstrip() if continuation.prefill else continuation.text
+    assistant: dict[str, object] = {"role": "assistant", "content": text}
+    turns: list[object] = [assistant]
+    if not continuation.prefill:
+        turns.append({"role": "user", "content": CONTINUE_INSTRUCTION + continuation.anchor})
+    elif marks_prefix:
+        assistant["prefix"] = True
+    head = messages.rstrip()[:-1].rstrip()
+    comma = b"" if head[-1:] == b"[" else b","
+    return b"%s%s%s]" % (head, comma, b",".join([_encode(turn) for turn in turns]))
+
+
+def _reduce_limits(fields: dict[str, bytes], delivered: int) -> None:
+    for name in _LIMITS:
+        value = fields.get(name, b"")
+        if value.isdigit():
+            fields[name] = b"%d" % max(1, int(value) - delivered)

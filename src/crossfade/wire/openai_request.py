@@ -1,0 +1,431 @@
+"""A caller's OpenAI chat request: what deciding needs of it, and its bytes for a target of the same dialect.
+
+Decoded once, into deciding fields only; the bytes pass but for the model name and the few edits that a target
+needs. The whole request is read (`canonical`) only where it must be translated.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+import msgspec
+
+from crossfade.core.errors import InvalidRequest
+from crossfade.core.exchange import Ability, ChatRequest, Continuation, OutputFormat, RequestFacts
+from crossfade.core.target import Dialect, Target
+from crossfade.wire.openai_bodies import Members, edited_body
+from crossfade.wire.openai_canonical import read_canonical
+from crossfade.wire.openai_ours import (
+    CHAIN_FIELDS,
+    OUR_FIELDS,
+    ROUTE_HEADER,
+    Options,
+    Ours,
+    has_our_headers,
+    read_chain,
+    read_fallback_on,
+    read_options,
+    with_headers,
+)
+
+DECIDING: Final = (
+    "model",
+    "messages",
+    "stream",
+    "n",
+    "tools",
+    "response_format",
+    "stream_options",
+    "fallback_models",
+    "models",
+    "fallbacks",
+    "fallback_on",
+    "crossfade",
+)
+"""Fields that must not come twice: two readers could then see two requests."""
+_MAX_N: Final = 128
+
+_NO: Final = msgspec.Raw()
+
+
+class _Part(msgspec.Struct, gc=False):
+    type: str = ""
+
+
+class _Message(msgspec.Struct, gc=False):
+    role: str
+    content: str | list[_Part] | None = None
+    tool_call_id: str | None = None
+
+
+class _StreamOptions(msgspec.Struct, gc=False):
+    include_usage: bool | None = None
+
+
+class _Named(msgspec.Struct, gc=False):
+    name: str
+
+
+class _Tool(msgspec.Struct, gc=False):
+    type: str = "function"
+    function: _Named | None = None
+
+
+class _JsonSchema(msgspec.Struct, gc=False):
+    name: str = "output"
+    description: str | None = None
+    schema: msgspec.Raw = _NO
+    strict: bool | None = None
+
+
+class _ResponseFormat(msgspec.Struct, gc=False):
+    type: str
+    json_schema: _JsonSchema | None = None
+
+
+class _Request(msgspec.Struct, gc=False):
+    messages: list[_Message]
+    model: str | None = None
+    stream: bool | None = None
+    n: int | None = None
+    stream_options: _StreamOptions | None = None
+    tools: list[_Tool] | None = None
+    tool_choice: Any = None
+    functions: list[_Named] | None = None
+    function_call: Any = None
+    response_format: _ResponseFormat | None = None
+    stop: Any = None
+    logprobs: bool | None = None
+    modalities: list[str] | None = None
+    reasoning_effort: Any = None
+    reasoning: Any = None
+    thinking: Any = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    fallback_models: Any = None
+    models: Any = None
+    fallbacks: Any = None
+    fallback_on: Any = None
+    crossfade: Any = None
+
+
+_decode = msgspec.json.Decoder(_Request).decode
+
+
+class ChatInbound:
+    """A caller's chat request; an `Inbound`. Made by `read_request`."""
+
+    __slots__ = ("_can_splice", "_canonical", "_members", "facts", "max_tokens_field", "ours")
+
+    dialect: Dialect = "openai"
+
+    def __init__(
+        self,
+        members: Members,
+        facts: RequestFacts,
+        ours: Ours,
+        max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None,
+    ):
+        self._members = members
+        self.facts = facts
+        self.ours = ours
+        self.max_tokens_field = max_tokens_field
+        """The name under which the caller set its limit of output tokens."""
+        self._can_splice = members.can_splice and members.values.keys().isdisjoint(OUR_FIELDS)
+        self._canonical: ChatRequest | None = None
+
+    def __repr__(self) -> str:
+        return f"<ChatInbound {self.ours.model!r} {'streamed' if self.facts.stream else 'buffered'}>"
+
+    def canonical(self) -> ChatRequest:
+        """The whole request, read once and kept. Raises InvalidRequest naming the field."""
+        if self._canonical is None:
+            self._canonical = read_canonical(self._members.raw)
+        return self._canonical
+
+    def body(
+        self,
+        target: Target,
+        *,
+        stream: bool,
+        include_usage: bool,
+        continuation: Continuation | None = None,
+        marks_prefix: bool = False,
+    ) -> bytes:
+        """The caller's bytes with what must differ for `target`. `marks_prefix`: see `with_turns`."""
+        if self._can_splice and not (continuation or target.set_params or target.drop_params):
+            body = self._spliced(target.model, stream, include_usage)
+            if body is not None:
+                return body
+        return edited_body(
+            self._members.values,
+            target,
+            stream=stream,
+            include_usage=include_usage,
+            continuation=continuation,
+            marks_prefix=marks_prefix,
+        )
+
+    def _spliced(self, model: str, stream: bool, include_usage: bool) -> bytes | None:
+        """The bytes with another model name and what makes a stream of it; None where a member must go."""
+        facts, values = self.facts, self._members.values
+        edits: list[tuple[str, bytes]] = []
+        front = b""
+        if model != self.ours.model:
+            if "model" not in values:
+                return None
+            edits.append(("model", _encode(model)))
+        if stream != facts.stream:
+            if "stream" in values:
+                edits.append(("stream", b"true" if stream else b"false"))
+            else:
+                front = b'"stream":true,'
+        if stream and include_usage:
+            if not facts.include_usage:
+                if "stream_options" in values:
+                    return None
+                front += b'"stream_options":{"include_usage":true},'
+        elif "stream_options" in values:
+            return None
+        return self._members.spliced(edits, front) if edits or front else self._members.raw
+
+
+_encode = msgspec.json.encode
+
+
+def read_request(body: bytes, headers: Mapping[str, str]) -> ChatInbound:
+    """The request in `body`. `headers` have lower-case names. Raises InvalidRequest naming the field."""
+    if body[:3] == b"\xef\xbb\xbf":
+        body = body[3:]
+    try:
+        if not body.isascii():
+            body.decode()
+        given = _decode(body)
+    except UnicodeDecodeError:
+        raise InvalidRequest("The body is not UTF-8.") from None
+    except RecursionError:
+        raise InvalidRequest("The body is nested too deeply.") from None
+    except msgspec.DecodeError as error:
+        raise _unreadable(body, error) from None
+    members = Members(body)
+    if not members.can_splice:
+        members.check_repeated(DECIDING)
+    ours = _ours(given, headers)
+    limit = given.max_completion_tokens
+    field: Literal["max_tokens", "max_completion_tokens"] | None = None
+    if limit is not None:
+        field = "max_completion_tokens"
+    elif given.max_tokens is not None:
+        limit, field = given.max_tokens, "max_tokens"
+    return ChatInbound(members, _facts(given, body, limit), ours, field)
+
+
+# --- facts ---------------------------------------------------------------------------------------------------
+
+
+def _facts(given: _Request, body: bytes, limit: int | None) -> RequestFacts:
+    if not given.messages:
+        raise InvalidRequest("`messages` must have at least one message.", param="messages")
+    n = 1 if given.n is None else given.n
+    if not 1 <= n <= _MAX_N:
+        raise InvalidRequest(f"`n` must be from 1 to {_MAX_N}.", param="n")
+    if limit is not None and limit < 1:
+        limit = None  # some servers take 0 or -1 for "no limit"
+    last = given.messages[-1].role
+    tools, has_other_tools = _tools(given) if given.tools or given.functions else (_NO_NAMES, False)
+    has_parts = any(type(message.content) is list for message in given.messages)
+    options = given.stream_options
+    return RequestFacts(
+        stream=given.stream is True,
+        n=n,
+        include_usage=options is not None and options.include_usage is True,
+        input_tokens=_input_tokens(body) if has_parts else len(body) // 4,
+        max_tokens=limit,
+        needs=_needs(given, has_parts, bool(tools) or has_other_tools),
+        tools=tools,
+        has_other_tools=has_other_tools,
+        tool_choice=_tool_choice(given),
+        output=None if given.response_format is None else _output(given.response_format),
+        has_stop=bool(given.stop),
+        logprobs=given.logprobs is True,
+        audio=given.modalities is not None and "audio" in given.modalities,
+        thinking=_is_thinking(given),
+        after_tool_result=last in ("tool", "function"),
+        tool_call_ids=_tool_call_ids(given.messages) if last == "tool" else (),
+    )
+
+
+def _tool_call_ids(messages: list[_Message]) -> tuple[str, ...]:
+    ids = []
+    for message in reversed(messages):
+        if message.role != "tool":
+            break
+        if message.tool_call_id:
+            ids.append(message.tool_call_id)
+    return tuple(reversed(ids))
+
+
+_NO_NAMES: Final[frozenset[str]] = frozenset()
+
+
+def _tools(given: _Request) -> tuple[frozenset[str], bool]:
+    names = {tool.function.name for tool in given.tools or () if tool.type == "function" and tool.function is not None}
+    for number, tool in enumerate(given.tools or ()):
+        if tool.type == "function" and tool.function is None:
+            place = f"tools[{number}].function"
+            raise InvalidRequest(f"`{place}` is missing.", param=place)
+    names.update(function.name for function in given.functions or ())
+    return frozenset(names), any(tool.type != "function" for tool in given.tools or ())
+
+
+def _tool_choice(given: _Request) -> Literal["auto", "none", "required", "named"]:
+    choice = given.tool_choice if given.tool_choice is not None else given.function_call
+    if isinstance(choice, dict):
+        if choice.get("type") == "allowed_tools":
+            allowed = choice.get("allowed_tools")
+            mode = allowed.get("mode") if isinstance(allowed, dict) else None
+            return "required" if mode == "required" else "auto"
+        return "named"
+    match choice:
+        case "none":
+            return "none"
+        case "required" | "any":
+            return "required"
+        case _:
+            return "auto"
+
+
+def _output(format: _ResponseFormat) -> OutputFormat | None:  # noqa: A002 - the glossary's word
+    if format.type == "json_object":
+        return OutputFormat(kind="json_object")
+    if format.type != "json_schema":
+        return None
+    given = format.json_schema
+    if given is None:
+        place = "response_format.json_schema"
+        raise InvalidRequest(f"`{place}` is missing.", param=place)
+    return OutputFormat(
+        kind="json_schema",
+        name=given.name,
+        description=given.description,
+        schema=None if bytes(given.schema) in (b"", b"null") else bytes(given.schema),
+        strict=given.strict is True,
+    )
+
+
+def _is_thinking(given: _Request) -> bool:
+    if isinstance(given.thinking, dict) and given.thinking.get("type") in ("enabled", "adaptive"):
+        return True
+    effort = given.reasoning_effort
+    if effort is None and isinstance(given.reasoning, dict):
+        if given.reasoning.get("enabled") is False:
+            return False
+        effort = given.reasoning.get("effort") or given.reasoning.get("max_tokens") or given.reasoning.get("enabled")
+    return effort is not None and effort not in ("none", "minimal", False, "")
+
+
+_PART_ABILITIES: Final[Mapping[str, Ability]] = {
+    "image_url": Ability.VISION,
+    "file": Ability.FILES,
+    "document_url": Ability.FILES,
+    "input_audio": Ability.AUDIO,
+}
+_NO_NEEDS: Final[frozenset[Ability]] = frozenset()
+
+
+def _needs(given: _Request, has_parts: bool, has_tools: bool) -> frozenset[Ability]:
+    if not (has_parts or has_tools or given.response_format or given.modalities):
+        return _NO_NEEDS
+    needs = set()
+    if has_tools:
+        needs.add(Ability.TOOLS)
+    if given.response_format is not None and given.response_format.type == "json_schema":
+        needs.add(Ability.JSON_SCHEMA)
+    if given.modalities is not None and "audio" in given.modalities:
+        needs.add(Ability.AUDIO)
+    if has_parts:
+        types = {part.type for message in given.messages if type(message.content) is list for part in message.content}
+        needs |= {ability for kind, ability in _PART_ABILITIES.items() if kind in types}
+    return frozenset(needs)
+
+
+_BASE64 = b";base64,"
+_AUDIO_DATA = re.compile(rb'"data"\s*:\s*"([^"]*)"')
+
+
+def _input_tokens(body: bytes) -> int:
+    """An estimate: a token for four bytes of the body, without base64 data."""
+    size = len(body)
+    at = body.find(_BASE64)
+    while at >= 0:
+        end = body.find(b'"', at)
+        if end < 0:
+            break
+        size -= end - at
+        at = body.find(_BASE64, end)
+    if b'"input_audio"' in body:
+        size -= sum(len(match[1]) for match in _AUDIO_DATA.finditer(body) if len(match[1]) > 256)
+    return max(size, 0) // 4
+
+
+# --- ours ----------------------------------------------------------------------------------------------------
+
+
+def _ours(given: _Request, headers: Mapping[str, str]) -> Ours:
+    if given.model and not _says_more(given):
+        plain = Ours(model=given.model)
+        return with_headers(plain, headers) if has_our_headers(headers) else plain
+    model = given.model or ""
+    chain = None
+    for field in CHAIN_FIELDS:
+        if (value := getattr(given, field)) is None:
+            continue
+        if chain is not None:
+            raise InvalidRequest(f"`{field}` says the same as another field of the request; give one.", param=field)
+        chain = read_chain(field, value, model)
+        if not model and field == "models" and chain:
+            model, chain = chain[0].name, chain[1:]
+    options: Options | None = None if given.crossfade is None else read_options(given.crossfade)
+    words = None if given.fallback_on is None else read_fallback_on(given.fallback_on)
+    if not model and ROUTE_HEADER not in headers:
+        raise InvalidRequest("You must provide a `model`.", param="model", code="missing_required_parameter")
+    ours = Ours(model=model, fallback_models=chain, fallback_on=words, options=options)
+    return with_headers(ours, headers) if has_our_headers(headers) else ours
+
+
+def _says_more(given: _Request) -> bool:
+    return (
+        given.fallback_models is not None
+        or given.fallback_on is not None
+        or given.crossfade is not None
+        or given.models is not None
+        or given.fallbacks is not None
+    )
+
+
+# --- what is wrong with a body -------------------------------------------------------------------------------
+
+
+_WHERE = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
+
+
+def _unreadable(body: bytes, error: msgspec.DecodeError) -> InvalidRequest:
+    if not isinstance(error, msgspec.ValidationError):
+        return InvalidRequest(f"The body is no JSON: {str(error).removeprefix('JSON is malformed: ')}.")
+    match = _WHERE.match(str(error))
+    assert match is not None
+    path = match["path"]
+    if not path:
+        missing = re.search(r"missing required field `(\w+)`", str(error))
+        if missing is not None:
+            return InvalidRequest(f"`{missing[1]}` is missing.", param=missing[1], code="missing_required_parameter")
+        return InvalidRequest("The body must be a JSON object.")
+    if path.startswith(("messages", "tools")):
+        try:
+            read_canonical(body)  # it knows the number of the message
+        except InvalidRequest as exact:
+            return exact
+    place = path.replace("[...]", "[]")
+    return InvalidRequest(f"`{place}`: {match['what'][:1].lower()}{match['what'][1:]}.", param=place)

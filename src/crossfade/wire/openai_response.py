@@ -1,0 +1,392 @@
+"""OpenAI chat answers that came whole: reading them from any server of the dialect, writing them for the caller.
+
+Also the words and numbers that whole answers share with streamed ones: finish reasons and usage. What an error
+means is decided by whoever reads: it is handed in as a function.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+import msgspec
+
+from crossfade.core.exchange import Choice, Completion, Finish, ToolCall, Usage
+from crossfade.core.failure import Failure, FailureReason
+
+ReadError = Callable[[Any], Failure]
+"""Makes a failure of the decoded JSON of an error that came inside a 200."""
+
+FINISHES: Final[Mapping[str, Finish]] = MappingProxyType(
+    {
+        "stop": Finish.STOP,
+        "length": Finish.LENGTH,
+        "tool_calls": Finish.TOOL_CALLS,
+        "content_filter": Finish.CONTENT_FILTER,
+        "function_call": Finish.TOOL_CALLS,
+        "model_length": Finish.LENGTH,
+        "max_tokens": Finish.LENGTH,
+        "tool_use": Finish.TOOL_CALLS,
+        "eos": Finish.STOP,
+        "eos_token": Finish.STOP,
+        "end_turn": Finish.STOP,
+        "stop_sequence": Finish.STOP,
+        "refusal": Finish.CONTENT_FILTER,
+        "sensitive": Finish.CONTENT_FILTER,
+    }
+)
+BAD_FINISHES: Final[Mapping[str, FailureReason]] = MappingProxyType(
+    {
+        "error": FailureReason.SERVER_ERROR,
+        "network_error": FailureReason.SERVER_ERROR,
+        "insufficient_system_resource": FailureReason.OVERLOADED,
+        "model_context_window_exceeded": FailureReason.CONTEXT_OVERFLOW,
+    }
+)
+
+
+def finish_of(word: str) -> tuple[Finish | None, Failure | None]:
+    """The meaning of a provider's finish reason. An unknown word is `stop`: whether there was content decides."""
+    if (finish := FINISHES.get(word)) is not None:
+        return finish, None
+    if (reason := BAD_FINISHES.get(word)) is not None:
+        return None, Failure(reason=reason, code=word, detail=f"finish reason {word}")
+    return Finish.STOP, None
+
+
+# --- usage ---------------------------------------------------------------------------------------------------
+
+
+class _PromptDetails(msgspec.Struct, gc=False):
+    cached_tokens: float | None = None
+    cache_write_tokens: float | None = None
+
+
+class _CompletionDetails(msgspec.Struct, gc=False):
+    reasoning_tokens: float | None = None
+
+
+class _Usage(msgspec.Struct, gc=False):
+    prompt_tokens: float | None = None
+    completion_tokens: float | None = None
+    total_tokens: float | None = None
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _CompletionDetails | None = None
+    prompt_cache_hit_tokens: float | None = None
+    reasoning_tokens: float | None = None
+
+
+_decode_usage = msgspec.json.Decoder(_Usage, strict=False).decode
+
+
+def read_usage(raw: bytes | msgspec.Raw, excludes_reasoning: bool) -> Usage | None:
+    """Usage by OpenAI's rules; None for null and for what cannot be read.
+
+    `excludes_reasoning`: this vendor's completion tokens leave out reasoning, as its total shows.
+    """
+    if bytes(raw) in (b"", b"null"):
+        return None
+    try:
+        given = _decode_usage(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    prompt, completion = int(given.prompt_tokens or 0), int(given.completion_tokens or 0)
+    details = given.completion_tokens_details
+    reasoning = int((details.reasoning_tokens if details else None) or given.reasoning_tokens or 0)
+    if excludes_reasoning and (given.total_tokens is None or given.total_tokens >= prompt + completion + reasoning):
+        completion += reasoning
+    inputs = given.prompt_tokens_details
+    return Usage(
+        prompt=prompt,
+        completion=completion,
+        cached=int((inputs.cached_tokens if inputs else None) or given.prompt_cache_hit_tokens or 0),
+        cache_write=int((inputs.cache_write_tokens if inputs else None) or 0),
+        reasoning=reasoning,
+    )
+
+
+def usage_json(usage: Usage) -> bytes:
+    """The `usage` member of OpenAI chat."""
+    return (
+        b'{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d,"prompt_tokens_details":{"cached_tokens":%d%s},'
+        b'"completion_tokens_details":{"reasoning_tokens":%d}}'
+    ) % (
+        usage.prompt,
+        usage.completion,
+        usage.prompt + usage.completion,
+        usage.cached,
+        b',"cache_write_tokens":%d' % usage.cache_write if usage.cache_write else b"",
+        usage.reasoning,
+    )
+
+
+# --- content -------------------------------------------------------------------------------------------------
+
+
+def text_of(content: Any) -> tuple[str, str]:
+    """Text and reasoning of content in any form: a string, a list of parts, a JSON value."""
+    if isinstance(content, str):
+        return content, ""
+    if content is None:
+        return "", ""
+    if isinstance(content, list):
+        pieces = [_part_text(part) for part in content]
+        return "".join(text for text, _ in pieces), "".join(reasoning for _, reasoning in pieces)
+    return msgspec.json.encode(content).decode(), ""
+
+
+def _part_text(part: Any) -> tuple[str, str]:
+    if isinstance(part, str):
+        return part, ""
+    if not isinstance(part, dict):
+        return "", ""
+    thinking = part.get("thinking")
+    if thinking is not None:
+        return "", text_of(thinking)[0]
+    text = part.get("text")
+    if not isinstance(text, str):
+        return "", ""
+    return ("", text) if part.get("type") in ("thinking", "reasoning") else (text, "")
+
+
+def reasoning_of(plain: Any, other: Any, details: Any) -> str:
+    """Reasoning text under any of its names: `reasoning_content`, `reasoning`, `reasoning_details`."""
+    for value in (plain, other):
+        if isinstance(value, str) and value:
+            return value
+    if not isinstance(details, list):
+        return ""
+    found = []
+    for detail in details:
+        if isinstance(detail, dict):
+            text = detail.get("text") or detail.get("summary")
+            if isinstance(text, str):
+                found.append(text)
+    return "".join(found)
+
+
+def arguments_of(value: Any) -> str:
+    """Tool arguments as JSON text, whichever way a server wrote them."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else msgspec.json.encode(value).decode()
+
+
+# --- reading -------------------------------------------------------------------------------------------------
+
+
+class _Function(msgspec.Struct, gc=False):
+    name: str | None = None
+    arguments: Any = None
+
+
+class _Call(msgspec.Struct, gc=False):
+    id: str | None = None
+    function: _Function | None = None
+    custom: Any = None
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: Any = None
+    refusal: str | None = None
+    tool_calls: list[_Call] | None = None
+    function_call: _Function | None = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    reasoning_details: Any = None
+    audio: Any = None
+    annotations: Any = None
+    images: Any = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    index: int | None = None
+    message: _Message | None = None
+    finish_reason: str | None = None
+    native_finish_reason: Any = None
+    stop_reason: Any = None
+    error: Any = None
+    text: Any = None
+
+
+class _Completion(msgspec.Struct, gc=False):
+    id: str | None = None
+    model: str | None = None
+    created: float | None = None
+    object: str | None = None
+    choices: list[_Choice] | None = None
+    usage: msgspec.Raw = msgspec.Raw()
+    error: Any = None
+    citations: Any = None
+
+
+_decode_completion = msgspec.json.Decoder(_Completion).decode
+_decode_any = msgspec.json.Decoder().decode
+
+
+def read_completion(body: bytes, read_error: ReadError, *, excludes_reasoning: bool = False) -> Completion | Failure:
+    """The answer in a 2xx body, or the failure that it is: an error, no JSON, no choices."""
+    try:
+        given = _decode_completion(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _no_completion(body, read_error)
+    if given.error or given.object == "error" or (given.choices is None and given.usage == b""):
+        return _no_completion(body, read_error)
+    if not given.choices:
+        return _malformed("an answer without choices")
+    completion = Completion(
+        id=given.id or "",
+        model=given.model or "",
+        created=int(given.created or 0),
+        usage=read_usage(given.usage, excludes_reasoning),
+    )
+    for position, choice in enumerate(given.choices):
+        if choice.error:
+            return read_error(choice.error)
+        completion.choices.append(_choice(choice, position, bool(given.citations)))
+    return completion
+
+
+def _choice(given: _Choice, position: int, is_cited: bool) -> Choice:
+    message = given.message or _Message()
+    text, thinking = text_of(message.content)
+    choice = Choice(
+        index=position if given.index is None else given.index,
+        text=text or (given.text if isinstance(given.text, str) else ""),
+        reasoning=thinking or reasoning_of(message.reasoning_content, message.reasoning, message.reasoning_details),
+        refusal=message.refusal or "",
+        tool_calls=tuple(_calls(message)),
+        raw_finish=given.finish_reason or None,
+        stopped_by_sequence=is_stop_sequence(given.stop_reason, given.native_finish_reason),
+        has_other_content=bool(message.audio or message.annotations or message.images or is_cited)
+        or any(call.custom for call in message.tool_calls or ()),
+    )
+    if given.finish_reason:
+        choice.finish, choice.failure = finish_of(given.finish_reason)
+    return choice
+
+
+def _calls(message: _Message) -> list[ToolCall]:
+    calls = [
+        ToolCall(call.id or "", call.function.name or "", arguments_of(call.function.arguments))
+        for call in message.tool_calls or ()
+        if call.function is not None
+    ]
+    if not calls and (legacy := message.function_call) is not None and (legacy.name or legacy.arguments):
+        calls.append(ToolCall("", legacy.name or "", arguments_of(legacy.arguments)))
+    return calls
+
+
+def is_stop_sequence(stop_reason: Any, native: Any) -> bool:
+    """Whether the server says that a stop sequence of the request ended the answer (vLLM, OpenRouter)."""
+    return (isinstance(stop_reason, str) and stop_reason != "") or native == "stop_sequence"
+
+
+def _no_completion(body: bytes, read_error: ReadError) -> Failure:
+    try:
+        value = _decode_any(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _malformed("a body that is no JSON" if body.strip() else "an empty body")
+    if isinstance(value, dict) and (
+        value.get("error") or value.get("object") == "error" or ("choices" not in value and _looks_like_error(value))
+    ):
+        return read_error(value)
+    return _malformed("JSON that is no chat completion")
+
+
+def _looks_like_error(value: dict[str, Any]) -> bool:
+    return any(value.get(name) for name in ("message", "detail", "errors"))
+
+
+def _malformed(detail: str) -> Failure:
+    return Failure(reason=FailureReason.MALFORMED_OUTPUT, detail=detail)
+
+
+# --- writing -------------------------------------------------------------------------------------------------
+
+_encode = msgspec.json.encode
+
+
+def write_completion(
+    completion: Completion, *, extra: Mapping[str, bytes] | None = None, default_id: str = "", default_created: int = 0
+) -> bytes:
+    """A `chat.completion` body. The defaults stand in where the provider gave none (an id is made up of the content
+    otherwise); `extra` are further top-level members as JSON text."""
+    name = completion.id or default_id or f"chatcmpl-{_fingerprint(completion)}"
+    pieces = [
+        b'{"id":%s,"object":"chat.completion","created":%d,"model":%s,"choices":['
+        % (_encode(name), completion.created or default_created, _encode(completion.model)),
+        b",".join([_choice_json(choice, name) for choice in completion.choices]),
+        b"]",
+    ]
+    if completion.usage is not None:
+        pieces.append(b',"usage":' + usage_json(completion.usage))
+    for key, value in (extra or {}).items():
+        pieces.append(b",%s:%s" % (_encode(key), value))
+    pieces.append(b"}")
+    return b"".join(pieces)
+
+
+def _choice_json(choice: Choice, name: str) -> bytes:
+    content = _encode(choice.text) if choice.text or not (choice.tool_calls or choice.refusal) else b"null"
+    message = [b'{"role":"assistant","content":', content, b',"refusal":', _encode(choice.refusal or None)]
+    if choice.reasoning:
+        message += [b',"reasoning_content":', _encode(choice.reasoning)]
+    if choice.tool_calls:
+        calls = [
+            _call_json(call, call.id or made_up_call_id(name, choice.index, position))
+            for position, call in enumerate(choice.tool_calls)
+        ]
+        message += [b',"tool_calls":[', b",".join(calls), b"]"]
+    finish = _encode(choice.finish) if choice.finish is not None else b"null"
+    return b'{"index":%d,"message":%s},"logprobs":null,"finish_reason":%s}' % (choice.index, b"".join(message), finish)
+
+
+def _call_json(call: ToolCall, call_id: str) -> bytes:
+    return b'{"id":%s,"type":"function","function":{"name":%s,"arguments":%s}}' % (
+        _encode(call_id),
+        _encode(call.name),
+        _encode(call.arguments or "{}"),
+    )
+
+
+def made_up_call_id(name: str, choice: int, index: int) -> str:
+    """An id for a tool call that came without one: the same for the same answer, another for another."""
+    return f"call_{hashlib.blake2s(f'{name}/{choice}/{index}'.encode(), digest_size=12).hexdigest()}"
+
+
+def _fingerprint(completion: Completion) -> str:
+    return hashlib.blake2s(_encode(completion), digest_size=12).hexdigest()
+
+
+def error_body(
+    message: str,
+    *,
+    type: str,  # noqa: A002 - the member's own name
+    code: str | None,
+    param: str | None = None,
+) -> bytes:
+    """An error in OpenAI's envelope."""
+    return _encode({"error": {"message": message, "type": type, "param": param, "code": code}})
+
+
+def error_event(
+    message: str,
+    *,
+    type: str,  # noqa: A002 - the member's own name
+    code: str | None,
+    param: str | None = None,
+) -> bytes:
+    """An error as an event of a stream that has begun. No `[DONE]` follows it."""
+    return b"data: %s\n\n" % error_body(message, type=type, code=code, param=param)
+
+
+def with_member(body: bytes, name: str, value: bytes) -> bytes:
+    """`body`, a JSON object, with one more top-level member; `value` is JSON text. Other bytes stay as they are."""
+    text = body.rstrip()
+    if text[-1:] != b"}":
+        return body
+    rest = text[:-1].rstrip()
+    return b"%s%s%s:%s}" % (rest, b"" if rest[-1:] == b"{" else b",", _encode(name), value)
