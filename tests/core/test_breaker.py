@@ -241,16 +241,22 @@ def test_early_on_a_closed_breaker_is_an_ordinary_permit() -> None:
     assert not permit.is_trial
 
 
-def test_a_lost_trial_does_not_keep_the_target_out_and_comes_back_to_nothing() -> None:
+@pytest.mark.parametrize("how", ["succeed", "fail", "release"])
+def test_a_lost_trial_does_not_keep_the_target_out_and_comes_back_to_nothing(how: str) -> None:
     machine = opened(0.0)
     lost = taken(machine, 15.0)
     assert machine.permit(15.0 + LOST_TRIAL - 1) is None
     second = taken(machine, 15.0 + LOST_TRIAL)
     before = all_of(machine)
-    assert machine.succeed(lost, 2000.0) is None
+    if how == "fail":
+        machine.fail(lost, 920.0, "r", True)
+    elif how == "succeed":
+        machine.succeed(lost, 920.0)
+    else:
+        machine.release(lost, 920.0)
     assert all_of(machine) == before
-    machine.succeed(second, 2000.0)
-    assert all_of(machine) != before
+    machine.succeed(second, 920.0)
+    assert not machine.has_trial(920.0)
 
 
 # --- permits -------------------------------------------------------------------------------------------------

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -264,6 +265,16 @@ def test_harm_is_survived(provider_simulator: ProviderSimulator, kind: str) -> N
     assert provider_simulator.counts()["in_flight"] == 0
 
 
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Both ends of every connection are files of this process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_files")
 def test_a_thousand_connections_at_once() -> None:
     async def main() -> None:
         simulator = await Simulator.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 
 import click
@@ -74,6 +75,9 @@ def simulate(listen: tuple[str, int], name: str, fault: Step) -> None:
 
 
 async def _serve(host: str, port: int, name: str, fault: Step) -> None:
+    # The usual limit of 1024 files would refuse a load test's connections.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -42,7 +42,7 @@ class ProviderBuilder:
         return built
 
     def _check_name(self, name: str, path: Path) -> None:
-        if not is_plain_name(name) or "/" in name:
+        if (not is_plain_name(name) or "/" in name) and not self._problems.has(path):
             message = "is no name for a provider; use letters, digits and -_.:@+, beginning with a letter or digit"
             self._problems.add(path, message)
 

@@ -35,7 +35,7 @@ class ChainBuilder:
         built = {}
         for name, file in files.items():
             path: Path = ("routes", name)
-            if not is_plain_name(name):
+            if not is_plain_name(name) and not self._problems.has(path):
                 message = "is no name for a route; use letters, digits and -_./:@+, beginning with a letter or digit"
                 self._problems.add(path, message)
             chain = self._route_chain(file, path)

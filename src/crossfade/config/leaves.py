@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 import re2
 
+from crossfade.config.lines import FromEnvironment
 from crossfade.config.secrets import SecretRef, parse_hash, parse_secret
 from crossfade.config.shape import Leaf
 from crossfade.core.failure import FALLBACK_WORDS, FailureReason, fallback_reasons
@@ -142,10 +143,11 @@ def parse_expression(value: object) -> str:
     try:
         re2.compile(str(value), options)
     except re2.error as error:
+        message = f"{value!r} is no regular expression of RE2 (no look-around, no back-references)"
+        if isinstance(value, FromEnvironment):  # the detail quotes it
+            raise ValueError(message) from None
         detail = error.args[0].decode("utf-8", "replace") if isinstance(error.args[0], bytes) else str(error)
-        raise ValueError(
-            f"{value!r} is no regular expression of RE2 (no look-around, no back-references): {detail}"
-        ) from None
+        raise ValueError(f"{message}: {detail}") from None
     return str(value)
 
 

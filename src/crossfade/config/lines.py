@@ -144,11 +144,7 @@ class _Builder:
 
     def value(self, node: yaml.Node, path: Path) -> object:
         line = _line(node)
-        self._count += 1
-        if self._count > MAX_VALUES:
-            raise _Unreadable(f"more than {MAX_VALUES} values once aliases are expanded; use fewer aliases", line)
-        if len(path) > MAX_DEPTH:
-            raise _Unreadable(f"nested deeper than {MAX_DEPTH} levels; does an alias contain itself?", line)
+        self._bound(path, line)
         self.lines.setdefault(path, line)
         if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
             return self._mapping(node, path)
@@ -158,6 +154,13 @@ class _Builder:
             return self._scalar(node, path)
         self._problems.add(path, f"the YAML tag {node.tag.replace(_TAG, '!!')!r} is not taken; remove it", line)
         return UNSET
+
+    def _bound(self, path: Path, line: int) -> None:
+        self._count += 1
+        if self._count > MAX_VALUES:
+            raise _Unreadable(f"more than {MAX_VALUES} values once aliases are expanded; use fewer aliases", line)
+        if len(path) > MAX_DEPTH:
+            raise _Unreadable(f"nested deeper than {MAX_DEPTH} levels; does an alias contain itself?", line)
 
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, object]:
         result: dict[str, object] = {}
@@ -189,8 +192,7 @@ class _Builder:
             if not isinstance(part, yaml.MappingNode):
                 self._problems.add(path, "'<<' takes an alias of a mapping, or a list of such", _line(node))
                 continue
-            if len(path) >= MAX_DEPTH:
-                raise _Unreadable("an alias contains itself", _line(part))
+            self._bound((*path, "<<"), _line(part))
             lines, self.lines = self.lines, {}
             try:
                 # One level deeper than it is, so that a mapping that merges itself comes to an end.

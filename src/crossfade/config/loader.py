@@ -81,7 +81,7 @@ def _build(
     problems: Problems,
 ) -> Config:
     makers = ProviderBuilder(vendors, environ, folder, problems)
-    if not shape.providers and not problems.has_within(("providers",)):
+    if not shape.providers and not problems.has(()) and not problems.has_within(("providers",)):
         example = "openai: {api_keys: [env:OPENAI_API_KEY]}"
         problems.add(("providers",), f"there are none; name at least one, as in {example}")
     providers = makers.providers(shape.providers)

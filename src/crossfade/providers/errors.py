@@ -293,7 +293,7 @@ def retry_in_body(error: ErrorBody) -> float | None:
 
 _SECRETS = re.compile(
     r"(?i)\bbearer\s+[^\s\"',]+"
-    r"|\b(?:sk|pk|rk|gsk|xai|pplx|csk|fw|hf|tgp|nvapi|dapi|key|AIza)[-_][^\s\"',.<>]{4,}"
+    r"|\b(?:(?:sk|pk|rk|xai|pplx|csk|nvapi)-|(?:gsk|fw|hf|tgp)_)[^\s\"',.<>]{6,}|\bdapi[0-9a-f]{16,}"
     r"|\bAIza[\w-]{10,}|\bAKIA\w{8,}|\bya29\.[\w.-]+|\beyJ[\w-]{8,}\.[\w.-]+"
     r"|(?<=key provided: )\S+|(?<=api key: )\S+|\borg[-_][A-Za-z0-9]{6,}"
 )

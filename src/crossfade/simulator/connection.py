@@ -64,12 +64,12 @@ class Connection(asyncio.Protocol):
         self._can_write = asyncio.Event()
         self._can_write.set()
         self._lost = asyncio.Event()
+        self._head_bytes = 0
         self._begin_request()
 
     def _begin_request(self) -> None:
         self._url = b""
         self._headers: dict[str, str] = {}
-        self._head_bytes = 0
         self._is_head = True
         self._body = bytearray()
         self._refusal: tuple[int, str] | None = None
@@ -88,7 +88,7 @@ class Connection(asyncio.Protocol):
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._refusal = self._refusal or (400, "Bad Request")
         if self._refusal is None and self._is_head and self._head_bytes > HEAD_BYTES:
             self._refusal = (431, "Request Header Fields Too Large")

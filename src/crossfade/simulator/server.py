@@ -75,7 +75,8 @@ class Simulator:
             self._server = await loop.create_server(
                 lambda: Connection(self), self._host, self._port, backlog=2048, reuse_address=True
             )
-            self._port = self._server.sockets[0].getsockname()[1]
+            # A name may stand for several addresses, each with a free port of its own: the first one is said.
+            self._host, self._port = self._server.sockets[0].getsockname()[:2]
 
     def close_port(self) -> None:
         """Stops listening: new connections are refused, open ones stay."""

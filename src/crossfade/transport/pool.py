@@ -75,7 +75,7 @@ class Lane(Generic[M]):
 
     def claim(self, claimant: Claimant[M]) -> None:
         """Lets `claimant` dial now, or when it is its turn."""
-        if self.waiting or self.open_count >= self._pool.limits.max_open_per_endpoint:
+        if self.open_count >= self._pool.limits.max_open_per_endpoint:
             self.waiting[claimant] = None
         else:
             self.dialling += 1

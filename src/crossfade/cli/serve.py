@@ -1,0 +1,113 @@
+"""`crossfade serve`: runs the gateway until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+import msgspec
+import uvloop
+
+from crossfade.cli.loading import load
+from crossfade.config.leaves import parse_address
+from crossfade.config.problems import ConfigErrors
+from crossfade.config.secrets import hash_key, new_key
+from crossfade.config.settings import Config
+from crossfade.core.errors import ConfigError
+from crossfade.edge.auth import Key
+from crossfade.gateway import Gateway, settle_memory
+from crossfade.recording import open_recorder
+
+KEY_FILE = "gateway-key.sha256"
+MADE_KEY = "made-at-start"
+
+
+@click.command("serve", short_help="Run the gateway.")
+@click.option(
+    "--config",
+    "-c",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The configuration. Default: $CROSSFADE_CONFIG, else crossfade.yaml here, else keys in the environment.",
+)
+@click.option("--listen", metavar="HOST:PORT", help="Instead of server.listen.")
+@click.option("--admin", metavar="HOST:PORT", help="Instead of server.admin.")
+@click.option(
+    "--drain",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    help="Seconds that requests under way have to end after SIGTERM or Ctrl-C; a second signal ends them at once.",
+)
+def serve(path: Path | None, listen: str | None, admin: str | None, drain: float) -> None:
+    """Run the gateway: OpenAI-compatible, with the fallbacks of its routes."""
+    config = _with_addresses(load(path), listen, admin)
+    for note in (*config.notes, *config.warnings):
+        click.echo(f"crossfade: {note}", err=True)
+    keys = _made_keys(config)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(config, os.environ, keys, drain))
+
+
+async def _serve(config: Config, environ: Mapping[str, str], keys: list[tuple[str, Key]], drain: float) -> None:
+    loop = asyncio.get_running_loop()
+    recorder = open_recorder(config, loop)
+    try:
+        gateway = await Gateway.open(config, environ, recorder, extra_keys=keys)
+        settle_memory()
+        click.echo(f"crossfade: ready on {gateway.url}/v1 (status on {gateway.admin_url}/status)")
+        await _until_signal(loop)
+        closing = asyncio.ensure_future(gateway.close(drain))
+        again = asyncio.ensure_future(_until_signal(loop))
+        await asyncio.wait({closing, again}, return_when=asyncio.FIRST_COMPLETED)
+        again.cancel()
+        if not closing.done():
+            closing.cancel()
+            await gateway.close(0)
+    finally:
+        recorder.close()
+
+
+async def _until_signal(loop: asyncio.AbstractEventLoop) -> None:
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    await stopped.wait()
+
+
+def _with_addresses(config: Config, listen: str | None, admin: str | None) -> Config:
+    changes = {}
+    for name, value in (("listen", listen), ("admin", admin)):
+        if value is None:
+            continue
+        try:
+            changes[name] = parse_address(value)
+        except ValueError as error:
+            raise ConfigErrors([ConfigError(str(error), field=f"--{name}")]) from None
+    server = msgspec.structs.replace(config.server, **changes)
+    return msgspec.structs.replace(config, server=server)
+
+
+def _made_keys(config: Config) -> list[tuple[str, Key]]:
+    """Where keys are wanted and none is configured, one is made, shown once, and its hash kept."""
+    if not config.wants_keys or config.gateway_keys:
+        return []
+    file = config.state_dir / KEY_FILE
+    try:
+        hashed = file.read_text().strip() if file.exists() else ""
+        if not hashed:
+            key = new_key()
+            hashed = hash_key(key)
+            config.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            file.touch(mode=0o600)
+            file.write_text(hashed + "\n")
+            click.echo(f"crossfade: no gateway key is configured; this one was made, and is shown only now: {key}")
+    except OSError as error:
+        raise ConfigErrors(
+            [ConfigError(f"a gateway key is wanted and its hash cannot be kept: {error}", field="state_dir")]
+        ) from None
+    return [(hashed, Key(MADE_KEY))]
