@@ -62,7 +62,7 @@ WRONG = [
     (BASE + "log: {level: 3}", 2, "log.level", "3 is not one of"),
     (BASE + "log: [a]", 2, "log", "is a list; it takes keys: format, level"),
     (BASE + "routes: [a]", 2, "routes", "it takes names"),
-    (BASE + "routes: {r: {chain: openai/x}}", 2, "routes.r.chain", "it takes a list: [openai/x]"),
+    (BASE + "routes: {r: {chain: openai/x}}", 2, "routes.r.chain", "is text; it takes a list"),
     (BASE + "routes: {r: {chain: [3]}}", 2, "routes.r.chain[0]", "the number 3; it takes keys: "),
     (BASE + "journal: {fsync: 1}", 2, "journal.fsync", "1 is neither true nor false"),
     (BASE + "limits: {header_count: 1.5}", 2, "limits.header_count", "no whole number"),
@@ -277,6 +277,9 @@ def test_a_model_id_with_a_slash_is_recognised(folder: Folder) -> None:
     [
         "providers: {openai: {api_keys: [%s]}}",
         "providers: {openai: {api_keys: ['${LEAK}']}}",
+        "providers: {openai: {api_keys: %s}}",
+        "providers: {openai: {api_keys: {a: %s}}}",
+        "providers: {openai: %s}",
         "providers: {openai: {api_keys: ['env:%s!']}}",
         "providers: {openai: {base_url: 'https://x:%s@host/v1'}}",
         "providers: {openai: {base_url: 'https://host/v1?key=%s'}}",

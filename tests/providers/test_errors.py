@@ -109,7 +109,13 @@ PER_MINUTE = "Rate limit reached for gpt-4o in organization org-x on tokens per 
         (498, None, None, "", R.AUTH_ERROR),
         # the prompt
         (400, "context_length_exceeded", "invalid_request_error", "", R.CONTEXT_OVERFLOW),
-        (400, "invalid_request_error", None, "This model's maximum context length is 1048565 tokens", R.CONTEXT_OVERFLOW),
+        (
+            400,
+            "invalid_request_error",
+            None,
+            "This model's maximum context length is 1048565 tokens",
+            R.CONTEXT_OVERFLOW,
+        ),
         (400, "400", None, "This endpoint's maximum context length is 200000 tokens", R.CONTEXT_OVERFLOW),
         (400, "400", "exceed_context_size_error", "", R.CONTEXT_OVERFLOW),
         (400, "400", "too_many_prompt_tokens", "", R.CONTEXT_OVERFLOW),

@@ -71,7 +71,7 @@ def is_error_status(case: Case) -> None:
     assert error["message"]
     if case.dialect == "anthropic":
         assert reply.json["type"] == "error"
-    if case.dialect == "gemini" and case.kind != "status":
+    if case.dialect == "gemini":
         assert error["code"] == status
 
 

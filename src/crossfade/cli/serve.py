@@ -13,6 +13,7 @@ import msgspec
 import uvloop
 
 from crossfade.cli.loading import load
+from crossfade.cli.options import config_option
 from crossfade.config.leaves import parse_address
 from crossfade.config.problems import ConfigErrors
 from crossfade.config.secrets import hash_key, new_key
@@ -27,13 +28,7 @@ MADE_KEY = "made-at-start"
 
 
 @click.command("serve", short_help="Run the gateway.")
-@click.option(
-    "--config",
-    "-c",
-    "path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The configuration. Default: $CROSSFADE_CONFIG, else crossfade.yaml here, else keys in the environment.",
-)
+@config_option
 @click.option("--listen", metavar="HOST:PORT", help="Instead of server.listen.")
 @click.option("--admin", metavar="HOST:PORT", help="Instead of server.admin.")
 @click.option(
@@ -43,14 +38,14 @@ MADE_KEY = "made-at-start"
     show_default=True,
     help="Seconds that requests under way have to end after SIGTERM or Ctrl-C; a second signal ends them at once.",
 )
-def serve(path: Path | None, listen: str | None, admin: str | None, drain: float) -> None:
+def serve(config: Path | None, listen: str | None, admin: str | None, drain: float) -> None:
     """Run the gateway: OpenAI-compatible, with the fallbacks of its routes."""
-    config = _with_addresses(load(path), listen, admin)
-    for note in (*config.notes, *config.warnings):
+    loaded = _with_addresses(load(config), listen, admin)
+    for note in (*loaded.notes, *loaded.warnings):
         click.echo(f"crossfade: {note}", err=True)
-    keys = _made_keys(config)
+    keys = _made_keys(loaded)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(config, os.environ, keys, drain))
+        runner.run(_serve(loaded, os.environ, keys, drain))
 
 
 async def _serve(config: Config, environ: Mapping[str, str], keys: list[tuple[str, Key]], drain: float) -> None:

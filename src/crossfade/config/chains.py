@@ -114,7 +114,7 @@ class ChainBuilder:
 
     def _find(self, name: str, path: Path) -> tuple[str, str] | None:
         provider, slash, model = name.partition("/")
-        is_odd = any(mark in "*," or mark.isspace() for mark in name)
+        is_odd = not name.isprintable() or any(mark in "*, " for mark in name)
         if is_odd or (slash and not (provider and model)):
             self._problems.add(path, f"{name!r} is no target; name one as provider/model")
         elif provider in self._names and slash:
@@ -169,7 +169,7 @@ class ChainBuilder:
             path: Path = ("routes", name, "match", i)
             if not pattern:
                 continue
-            if "," in pattern or any(mark.isspace() for mark in pattern):
+            if not pattern.isprintable() or any(mark in ", " for mark in pattern):
                 self._problems.add(path, f"{pattern!r} has a space or comma, which model names have not; remove it")
             elif pattern in taken:
                 where = "this route" if taken[pattern] == name else f"route {taken[pattern]!r}"

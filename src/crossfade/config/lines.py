@@ -82,15 +82,19 @@ class _Unreadable(Exception):
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses nesting that would exhaust the stack, with its line."""
+    """Refuses nesting that would exhaust the stack, with its line, and more values than are ever taken."""
 
     depth = 0
+    nodes = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         self.depth += 1
+        self.nodes += 1
         try:
+            line = 1 if parent is None else _line(parent)
+            if self.nodes > 2 * MAX_VALUES:  # keys are nodes too
+                raise _Unreadable(f"more than {MAX_VALUES} values; a configuration has fewer", line)
             if self.depth > MAX_DEPTH:
-                line = 1 if parent is None else _line(parent)
                 raise _Unreadable(f"nested deeper than {MAX_DEPTH} levels; no setting needs that", line)
             return super().compose_node(parent, index)
         finally:

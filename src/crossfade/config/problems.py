@@ -6,6 +6,7 @@ Decides how a place in the file is named. Knows nothing of what the keys mean.
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Callable, Iterable, Sequence
 
 from crossfade.core.errors import ConfigError
@@ -27,13 +28,14 @@ class ConfigErrors(ConfigError):
 
 
 def dotted(path: Path) -> str:
-    """`routes.chat.chain[1]`; names that have a dot or a space themselves are quoted."""
+    """`routes.chat.chain[1]`; names that have a dot or anything odd themselves are quoted."""
     text = ""
     for part in path:
         if isinstance(part, int):
             text += f"[{part}]"
             continue
-        name = f'"{part}"' if not part or any(mark in part for mark in ". []") else part
+        is_odd = not part or not part.isprintable() or any(mark in part for mark in '. []"')
+        name = json.dumps(part, ensure_ascii=not part.isprintable()) if is_odd else part
         text += f".{name}" if text else name
     return text
 

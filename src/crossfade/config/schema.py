@@ -296,7 +296,7 @@ class LogFile(Block, frozen=True, kw_only=True):
 class LimitsFile(Block, frozen=True, kw_only=True):
     """`limits`: what one client may take."""
 
-    head_bytes: Annotated[Size | None, Key("64KiB", "Request line and headers together.")] = None
+    head_bytes: Annotated[Size | None, Key("32KiB", "Request line and headers together.")] = None
     header_count: Annotated[Count | None, Key("100", "Headers of a request.")] = None
     body_bytes: Annotated[Size | None, Key("32MiB", "Body of a request.")] = None
     head_timeout: Annotated[Limit | None, Key("10s", "From the first byte of a request to the end of its head.")] = None

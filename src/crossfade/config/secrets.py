@@ -67,7 +67,7 @@ def parse_secret(value: object) -> SecretRef:
             raise ValueError("after 'env:' comes the name of an environment variable, as in env:OPENAI_API_KEY")
         return SecretRef("env", name)
     if colon and kind == "file":
-        if not name or "\0" in name:
+        if not name or not name.isprintable():
             raise ValueError("after 'file:' comes a path, as in file:/run/secrets/openai")
         return SecretRef("file", str(name))
     raise ValueError(

@@ -33,7 +33,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
 class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What one client may take: the fields and defaults of the HTTP server's own limits (bytes, seconds)."""
 
-    head_bytes: int = 64 * 1024
+    head_bytes: int = 32 * 1024
     header_count: int = 100
     body_bytes: int = 32 * 1024 * 1024
     head_timeout: float = 10.0

@@ -88,7 +88,8 @@ def _read(form: _Form, value: object, path: Path, problems: Problems) -> Any:
         read = {name: _read(form.item, inner, (*path, name), problems) for name, inner in value.items()}
         return {name: inner for name, inner in read.items() if inner is not _BAD}
     if not isinstance(value, list):
-        problems.add(path, f"is {_kind(value)}; it takes a list: [{value if isinstance(value, str) else '...'}]")
+        # Without the value: it may be a key, written where a list of references belongs.
+        problems.add(path, f"is {_kind(value)}; it takes a list, in [ ] or as lines that begin with '- '")
         return _BAD
     items = [_read(form.item, inner, (*path, i), problems) for i, inner in enumerate(value)]
     blank = form.item.blank if isinstance(form.item, Leaf) else None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from crossfade.config.directory import Directory
@@ -22,6 +22,7 @@ from crossfade.edge.openai_chat import CHAT
 from crossfade.edge.problems import problem, problem_of
 from crossfade.edge.status import Status
 from crossfade.engine.engine import Engine
+from crossfade.engine.ports import Downstream
 from crossfade.engine.runner import Job, Runner
 from crossfade.http1.request import Request
 from crossfade.wire.openai_chat import ChatInbound, read_request
@@ -94,9 +95,15 @@ class App:
     # --- endpoints -------------------------------------------------------------------------------------------
 
     def chat_completions(self, request: Request) -> None:
-        inbound = read_request(request.body, request.headers)
         key: Key | None = request.handler_state
-        admitted = admit(self.directory, inbound.ours, inbound.facts, request.headers, key.route if key else None)
+        request.handler_state = self.ask(request.body, request.headers, key, request.received_at, request)
+
+    def ask(
+        self, body: bytes, headers: Mapping[str, str], key: Key | None, received_at: float, downstream: Downstream
+    ) -> Runner:
+        """Begins a chat request, whichever way it came in. Raises RequestError."""
+        inbound = read_request(body, headers)
+        admitted = admit(self.directory, inbound.ours, inbound.facts, headers, key.route if key else None)
         dispatch = self._dispatch(admitted, inbound)
         job = Job(
             id=dispatch.walk.request,
@@ -108,11 +115,11 @@ class App:
             dialect=CHAT,
             policy=admitted.policy,
             check=admitted.check,
-            received_at=request.received_at,
+            received_at=received_at,
             wants_trace=admitted.wants_trace,
             tags=admitted.tags,
         )
-        request.handler_state = Runner(self.engine, job, dispatch, request)
+        return Runner(self.engine, job, dispatch, downstream)
 
     def _dispatch(self, admitted: Admitted, inbound: ChatInbound) -> Dispatch:
         engine, route, policy = self.engine, admitted.route, admitted.policy

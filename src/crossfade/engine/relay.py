@@ -83,6 +83,8 @@ class Relay:
 
     def on_sent(self) -> None:
         self.timers.sent_at = perf_counter()
+        if self.send.stream:
+            self.runner.wake_by(self.timers.due())  # the limits of a stream count from here, not from the dial
 
     def on_head(self, head: ResponseHead) -> None:
         now = perf_counter()
@@ -96,6 +98,7 @@ class Relay:
             is_events = head.headers.get("content-type", "").startswith("text/event-stream")
             self._mode = _EVENTS if is_events else _UNKNOWN
             self.reader = self.upstream.provider.reader(self.runner.facts)
+            self.runner.wake_by(self.timers.due())  # from the first byte on, silence counts
 
     def on_body(self, data: bytes) -> None:
         if self.is_over:
@@ -188,9 +191,11 @@ class Relay:
                 break
             timers.in_block = event.in_block
         if gate.content_at == now:
-            if timers.first_content_at is None:
-                self.runner.on_content(self, now)
+            is_first = timers.first_content_at is None
             timers.on_content(now)
+            if is_first:
+                self.runner.on_content(self, now)
+                self.runner.wake_by(timers.due())
         if gate.finished and timers.finished_at is None:
             self._on_finish(now)
         if out and not self._let_out(out, now):

@@ -41,7 +41,7 @@ _ERRORS: dict[str, tuple[int, str, str]] = {
     "413": (413, "request_too_large", "Request exceeds the maximum allowed number of bytes."),
     "422": (422, "invalid_request_error", "Unprocessable entity."),
     "429": (429, "rate_limit_error", "This request would exceed your account's rate limit. Please try again later."),
-    "quota": (429, "rate_limit_error", "enforced_spend_limit_reached"),
+    "quota": (429, "rate_limit_error", "enforced_spend_limit_reached: this organization has reached its spend limit."),
     "500": (500, "api_error", "Internal server error"),
     "502": (502, "api_error", "Bad gateway"),
     "503": (503, "api_error", "Service temporarily unavailable"),

@@ -173,7 +173,7 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
         "context": _status("400: the prompt is longer than the model's window, in the provider's words."),
         "content_filter": _status("The prompt is blocked: 400 (Azure's form), a refusal, or Gemini's promptFeedback."),
         "html_500": _status("500 with a page of HTML, as a proxy in front of the provider sends it."),
-        "status": _status("Any `status`, with the body of a server error.", _SAYS | {"status"}),
+        "status": _status("Any `status`, with an error body that has no code of its own.", _SAYS | {"status"}),
         "redirect": _status("307 to another host."),
         # What the connection does.
         "refuse": _connection("Resets the connection as soon as the head is there, the body unread."),

@@ -169,8 +169,11 @@ def _wait_headers(wait: Wait) -> Headers:
 
 
 def _any_status(call: Call) -> Script:
-    error = call.dialect.error("500", call.ask, call.step.message)
-    return reply(msgspec.structs.replace(error, status=call.step.status), call.headers)
+    status = call.step.status
+    error = call.dialect.error("422" if 400 <= status < 500 else "500", call.ask, call.step.message)
+    if isinstance(error.body["error"].get("code"), int):  # Gemini says the status in the body, too
+        error.body["error"]["code"] = status
+    return reply(msgspec.structs.replace(error, status=status), call.headers)
 
 
 def _blocked(call: Call) -> Script:

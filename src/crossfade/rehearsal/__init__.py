@@ -1,0 +1,1 @@
+"""Proves that the fallback works. Calls only through the runner."""

@@ -1,0 +1,53 @@
+"""Faults as people name them, made ready for injection.
+
+The transport's fault injection knows no dialects, so what an empty answer looks like is said here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from types import MappingProxyType
+
+import msgspec
+
+from crossfade.config.settings import Config
+from crossfade.core.errors import InvalidRequest
+from crossfade.core.target import Dialect
+from crossfade.transport.chaos import Fault, FaultKind, parse_fault
+
+_EMPTY: Mapping[Dialect, bytes] = MappingProxyType(
+    {
+        "openai": b'{"id":"chatcmpl-injected","object":"chat.completion","created":0,"model":"injected","choices":'
+        b'[{"index":0,"message":{"role":"assistant","content":""},"finish_reason":"stop"}]}',
+        "anthropic": b'{"id":"msg_injected","type":"message","role":"assistant","model":"injected","content":[],'
+        b'"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":1,"output_tokens":0}}',
+        "gemini": b'{"candidates":[{"content":{"role":"model","parts":[{"text":""}]},"finishReason":"STOP","index":0}]}',
+    }
+)
+
+
+def faults_of(texts: Iterable[str], config: Config) -> list[Fault]:
+    """The faults of `TARGET=KIND` texts; TARGET is a provider, `provider/model`, or a pattern of either.
+
+    Raises InvalidRequest for an unknown kind, and for a target that no provider of the configuration matches.
+    """
+    faults: list[Fault] = []
+    for text in texts:
+        try:
+            fault = parse_fault(text)
+        except ValueError as error:
+            raise InvalidRequest(f"--break {text}: {error}") from None
+        providers = [name for name in config.providers if fnmatchcase(name, fault.match.partition("/")[0])]
+        if not providers:
+            known = ", ".join(config.providers)
+            raise InvalidRequest(f"--break {text}: no provider is called {fault.match!r}; there are {known}")
+        faults += [_for_provider(fault, name, config) for name in providers]
+    return faults
+
+
+def _for_provider(fault: Fault, provider: str, config: Config) -> Fault:
+    model = fault.match.partition("/")[2]
+    match = f"{provider}/{model}" if model else provider
+    body = _EMPTY[config.providers[provider].vendor.dialect] if fault.kind is FaultKind.EMPTY else fault.body
+    return msgspec.structs.replace(fault, match=match, body=body)
