@@ -33,7 +33,7 @@ WRONG = [
     ("a: &a [*a]", 1, None, "contain itself"),
     ("a: &a {<<: *a, b: 1}", 1, None, "contain itself"),
     ("a: &a {<<: *a}", 1, None, "contain itself"),
-    (b"#" * (1024 * 1024 + 1), 1, None, "at most"),
+    (b"#" * (1024 * 1024 + 1), 1, None, "more than 1048576 bytes"),
     ("- a\n- b", 1, None, "a list; it takes keys: server, providers"),
     ("just text", 1, None, "text; it takes keys"),
     ("", None, "providers", "there are none"),
@@ -320,6 +320,12 @@ def test_merges_that_stand_for_billions_are_refused(folder: Folder, first: str) 
         lines.append(f"{b}: &{b} {{<<: [{', '.join(['*' + a] * 9)}]}}")
     ((_, _, message),) = folder.errors("\n".join(lines))
     assert "fewer aliases" in message
+
+
+def test_more_values_than_any_configuration_has_are_refused(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crossfade.config.lines.MAX_VALUES", 20)
+    ((_, _, message),) = folder.errors("a:\n" + "- x\n" * 100)
+    assert "more than 20 values" in message
 
 
 def test_a_mistake_in_an_anchored_mapping_is_told_once(folder: Folder) -> None:

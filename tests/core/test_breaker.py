@@ -137,6 +137,13 @@ def test_calls_before_the_window_do_not_count() -> None:
     assert fail(machine, 40.0, 99) is not None, "six of eleven, and none of the hundred"
 
 
+def test_the_window_is_no_longer_where_calls_come_slowly() -> None:
+    machine = breaker()
+    for n in range(40):
+        machine.succeed(taken(machine, n * 5.9), n * 5.9)
+        assert machine.recent(n * 5.9)[0] <= 6
+
+
 # --- open and half-open --------------------------------------------------------------------------------------
 
 

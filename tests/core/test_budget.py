@@ -47,6 +47,13 @@ def test_deposits_are_gone_after_their_life() -> None:
     assert drained(budget, 1e9) == 0
 
 
+def test_deposits_do_not_live_longer_where_they_come_slowly() -> None:
+    budget = RetryBudget(1.0, 0.0)
+    for n in range(20):
+        budget.deposit(n * 1.9)
+        assert budget.balance(n * 1.9) <= DEPOSIT_LIFE / 1.9 + 1
+
+
 def test_the_oldest_deposits_are_spent_first() -> None:
     budget = RetryBudget(1.0, 0.0)
     budget.deposit(0.0)

@@ -144,6 +144,12 @@ def test_an_ejection_is_told_once_and_its_end_with_the_first_good_answer() -> No
     assert call(subject, 22.0) == ()
 
 
+def test_an_ejection_after_one_that_had_run_out_is_told_again() -> None:
+    subject = health()
+    call(subject, 0.0, R.RATE_LIMIT)
+    assert call(subject, 15.0, R.RATE_LIMIT) == (Ejected(subject.key, R.RATE_LIMIT, 25.0, "target"),)
+
+
 def test_a_good_answer_while_the_limit_still_holds_ends_nothing() -> None:
     subject = health()
     slow = subject.take(0.0)
@@ -161,6 +167,14 @@ def test_the_longest_wait_counts_and_a_short_reason_does_not_hide_a_long_one() -
     subject.eject(R.MODEL_UNAVAILABLE, 900.0, 0.0)
     assert subject.standing(0.0) == Out(R.MODEL_UNAVAILABLE, 900.0)
     assert subject.view(0.0).ejections == ((R.RATE_LIMIT, 60.0), (R.MODEL_UNAVAILABLE, 900.0))
+
+
+@pytest.mark.parametrize(("model_until", "named"), [(100.0, R.QUOTA_EXHAUSTED), (2000.0, R.MODEL_UNAVAILABLE)])
+def test_of_its_own_and_its_credential_s_reasons_the_longest_is_named(model_until: float, named: FailureReason) -> None:
+    subject = health()
+    subject.eject(R.MODEL_UNAVAILABLE, model_until, 0.0)
+    subject.eject(R.QUOTA_EXHAUSTED, 900.0, 0.0)
+    assert subject.standing(0.0) == Out(named, max(model_until, 900.0))
 
 
 def test_a_spent_quota_is_not_believed_when_it_speaks_of_seconds() -> None:
@@ -331,6 +345,28 @@ def test_rare_soft_failures_order_nothing() -> None:
         assert subject.soft_rank("chat", n * 120.0) == 0
 
 
+def test_an_answer_that_turned_out_unfit_is_no_longer_a_good_one() -> None:
+    subject = health()
+    call(subject, 0.0, R.INVALID_JSON)
+    call(subject, 0.0)
+    call(subject, 0.0)
+    for _ in range(2):
+        permit = subject.take(0.0)
+        subject.settle(permit, None, 0.0, request="r", route="chat")
+        subject.settle(permit, failure(R.INVALID_JSON), 0.0, request="r", route="chat")
+    assert subject.soft_rank("chat", 0.0) == 1, "three of five"
+
+
+def test_good_answers_of_long_ago_outweigh_nothing() -> None:
+    subject = health()
+    call(subject, 0.0, R.INVALID_JSON)
+    for _ in range(100):
+        call(subject, 0.0)
+    for _ in range(3):
+        call(subject, 600.0, R.INVALID_JSON)
+    assert subject.soft_rank("chat", 600.0) == 1
+
+
 def test_good_answers_end_a_demotion() -> None:
     subject = health()
     for _ in range(3):
@@ -387,6 +423,7 @@ def test_the_routes_remembered_are_bounded() -> None:
         call(subject, float(n), R.INVALID_JSON, route=f"route {n}")
     assert len(subject._routes) <= 64
     assert "route 499" in subject._routes
+    assert "route 0" not in subject._routes, "the one heard of longest ago makes room"
 
 
 def test_a_route_that_has_been_well_for_long_is_forgotten() -> None:

@@ -110,6 +110,10 @@ def test_a_stop_sequence_or_other_content_makes_an_empty_text_right(fields: dict
     assert reason(answer("", **fields)) is None
 
 
+def test_json_is_not_asked_of_other_content() -> None:
+    assert reason(answer("", has_other_content=True), RequestFacts(output=JSON_OBJECT)) is None
+
+
 def test_without_a_finish_reason_content_passes() -> None:
     assert reason(answer("Hello.", None)) is None
     tools = RequestFacts(tools=frozenset({"f"}))
@@ -215,7 +219,9 @@ def test_what_is_no_json_is_not(text: str) -> None:
     assert reason(answer(text or "x"), RequestFacts(output=JSON_OBJECT)) in (R.INVALID_JSON, R.EMPTY_OUTPUT)
 
 
-@pytest.mark.parametrize("text", ['{"a": "\\ud83d"}', '{"a": "\\uD83D"}', '{"a": "\ud83d"}'])
+@pytest.mark.parametrize(
+    "text", ['{"a": "\\ud83d", "n": %s}' % ("9" * 5000), '{"a": "\\ud83d"}', '{"a": "\\uD83D"}', '{"a": "\ud83d"}']
+)
 def test_half_a_surrogate_pair_is_within_the_grammar(text: str) -> None:
     assert check_text_json(text)
     assert reason(answer(text), RequestFacts(output=JSON_OBJECT)) is None
@@ -311,6 +317,17 @@ def test_references_within_the_schema_are_followed() -> None:
     assert _compiled(b'{"$ref": "#/$defs/a~1b~0c", "$defs": {"a/b~c": {"type": "object"}}}') is not None
 
 
+def doubling(name: str, reference: str, anchored: bool = False) -> dict[str, Any]:
+    """A small schema with 2 ** 60 parts, were its references written out."""
+    parts: dict[str, dict[str, Any]] = {
+        f"{name}{n}": {"allOf": [{"$ref": f"{reference}{n + 1}"}] * 2} for n in range(60)
+    }
+    parts[f"{name}60"] = {"type": "string"}
+    if anchored:
+        parts = {key: {"$anchor": key, **part} for key, part in parts.items()}
+    return {"$ref": f"{reference}0", "$defs": parts}
+
+
 UNUSABLE: list[Any] = [
     {"$ref": "http://127.0.0.1:1/schema.json"},
     {"properties": {"a": {"$ref": "https://example.com/a#/b"}}, "type": "string"},
@@ -332,13 +349,9 @@ UNUSABLE: list[Any] = [
     b"7",
     b'{"not":' * 100_000 + b"{}" + b"}" * 100_000,
     {"type": "string", "description": "x" * MAX_SCHEMA},
-    {
-        "$ref": "#/$defs/a0",
-        "$defs": {
-            **{f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 2} for n in range(60)},
-            "a60": {"type": "string"},
-        },
-    },
+    doubling("a", "#/$defs/a"),
+    doubling("a~/", "#/$defs/a~0~1"),
+    doubling("a", "#a", anchored=True),
     {"$ref": "#/$defs/a0", "$defs": {f"a{n}": {"$ref": f"#/$defs/a{n + 1}"} for n in range(3000)}},
 ]
 
@@ -461,6 +474,8 @@ def test_a_tool_call_that_ends_with_stop_has_a_good_finish_where_tool_calls_have
     forced = calling(("f", "{}"), finish=Finish.STOP)
     assert reason(forced, OWN, validators(finish=("tool_calls",))) is None
     assert reason(answer("Hello."), OWN, validators(finish=("tool_calls",))) is R.REJECTED_OUTPUT
+    cut = calling(("f", '{"a": '), finish=Finish.LENGTH)
+    assert reason(cut, OWN, validators(finish=("tool_calls",))) is R.REJECTED_OUTPUT
 
 
 def test_tool_calls_need_no_text() -> None:

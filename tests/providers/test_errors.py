@@ -297,8 +297,8 @@ def test_googles_retry_delay() -> None:
 
 
 def test_a_failure_carries_code_wait_and_request_id_but_no_prompt_in_its_detail() -> None:
-    body = b'{"error":{"message":"You said: my secret prompt. Try again in 2s","type":"tokens","code":"rate_limit_exceeded"}}'
-    failure = failure_of(429, {"x-request-id": "req_1"}, read_error(body))
+    error = {"message": "You said: my secret prompt. Try again in 2s", "type": "tokens", "code": "rate_limit_exceeded"}
+    failure = failure_of(429, {"x-request-id": "req_1"}, read_error_value({"error": error}))
     assert failure.reason is R.RATE_LIMIT
     assert (failure.status, failure.code, failure.retry_after, failure.request_id) == (
         429,

@@ -103,7 +103,7 @@ class _Loader(yaml.SafeLoader):
 
 def _text_of(data: bytes) -> str:
     if len(data) > MAX_BYTES:
-        raise _Unreadable(f"the file has {len(data)} bytes; at most {MAX_BYTES} are read", 1)
+        raise _Unreadable(f"the file has more than {MAX_BYTES} bytes; split what is no configuration off", 1)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -91,8 +91,7 @@ class RouteRecord:
 
     def is_spent(self, now: float) -> bool:
         """Whether nothing in it can matter any more."""
-        is_marked = self.marked_at is not None and now - self.marked_at < SEEN_TOGETHER
-        return self._failures < _LEAST_COUNT and now >= self.demoted_until and not is_marked
+        return self._failures < _LEAST_COUNT and now >= self.demoted_until and self.marked_at is None
 
     def _fade(self, now: float) -> None:
         if now > self._at:

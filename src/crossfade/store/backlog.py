@@ -103,8 +103,7 @@ class Backlog:
         if self._thread is not None:
             self._thread.join(timeout)
         with self._changed:
-            left, begun = list(self._blocks), self._begun
-        return sum(block.count(b"\n") for block in left) - (left[0].count(b"\n", 0, begun) if left else 0)
+            return b"".join(self._blocks).count(b"\n", self._begun)
 
     # --- the thread ------------------------------------------------------------------------------------------
 

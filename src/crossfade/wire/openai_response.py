@@ -232,10 +232,8 @@ def read_completion(body: bytes, read_error: ReadError, *, excludes_reasoning: b
         given = _decode_completion(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _no_completion(body, read_error)
-    if given.error or given.object == "error" or (given.choices is None and given.usage == b""):
+    if given.error or given.object == "error" or not given.choices:
         return _no_completion(body, read_error)
-    if not given.choices:
-        return _malformed("an answer without choices")
     completion = Completion(
         id=given.id or "",
         model=given.model or "",
@@ -289,15 +287,14 @@ def _no_completion(body: bytes, read_error: ReadError) -> Failure:
         value = _decode_any(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _malformed("a body that is no JSON" if body.strip() else "an empty body")
-    if isinstance(value, dict) and (
-        value.get("error") or value.get("object") == "error" or ("choices" not in value and _looks_like_error(value))
-    ):
+    if not isinstance(value, dict):
+        return _malformed("JSON that is no chat completion")
+    if value.get("error") or value.get("object") == "error":
         return read_error(value)
-    return _malformed("JSON that is no chat completion")
-
-
-def _looks_like_error(value: dict[str, Any]) -> bool:
-    return any(value.get(name) for name in ("message", "detail", "errors"))
+    if "choices" in value:
+        return _malformed("an answer without choices")
+    is_error = any(value.get(name) for name in ("message", "detail", "errors"))
+    return read_error(value) if is_error else _malformed("JSON that is no chat completion")
 
 
 def _malformed(detail: str) -> Failure:
