@@ -44,13 +44,16 @@ class Gateway:
     `engine`, `board` and `app` are there for those who look inside: tests, benches, commands.
     """
 
-    def __init__(self, config: Config, app: App, status: Status, recorder: Recorder):
+    def __init__(
+        self, config: Config, app: App, status: Status, extra_keys: tuple[tuple[str, Key], ...], health: HealthPolicy
+    ):
         self.config = config
         self.app = app
         self.engine = app.engine
         self.board = app.engine.board
         self._status = status
-        self._recorder = recorder
+        self._extra_keys = extra_keys
+        self._health = health
         self._listeners: list[Listener] = []
 
     @classmethod
@@ -84,15 +87,13 @@ class Gateway:
             recorder=recorder,
             loop=loop,
         )
-        keys = [(key.hash, Key(key.name, key.route)) for key in config.gateway_keys]
-        gate = Gate(
-            [*keys, *extra_keys], wants_keys=config.wants_keys, is_loopback=config.server.listen.is_loopback
-        )
+        extra_keys = tuple(extra_keys)
+        gate = _gate(config, extra_keys)
         runners = engine.runners
         status = Status(
             board, version=config.version, program=crossfade.__version__, under_way=lambda: len(runners)
         )
-        gateway = cls(config, App(engine, Directory(config), gate, status), status, recorder)
+        gateway = cls(config, App(engine, Directory(config), gate, status), status, extra_keys, health)
         if is_listening:
             try:
                 await gateway._listen()
@@ -131,6 +132,24 @@ class Gateway:
     def admin_url(self) -> str:
         return f"http://{_shown_host(self.config.server.admin.host)}:{self.admin_port}"
 
+    def reload(self, config: Config, environ: Mapping[str, str]) -> tuple[str, ...]:
+        """Takes a new configuration for all requests from now on; those under way keep the old one. Health is kept,
+        but for providers whose address or keys are others now. Returns the names of settings that changed and need
+        a restart. Raises ConfigErrors, and then everything is as it was."""
+        upstreams = _upstreams(config, environ)
+        before = self.config
+        for name, provider in config.providers.items():
+            old = before.providers.get(name)
+            if old is not None and (old.vendor, old.api_keys) != (provider.vendor, provider.api_keys):
+                self.board.forget(name)
+        self.board.configure(config.routes.values(), self._health)
+        self.engine.upstreams = upstreams
+        self.app.directory = Directory(config)
+        self.app.gate = _gate(config, self._extra_keys)
+        self._status.configuration = config.version
+        self.config = config
+        return tuple(name for name in _AT_START if getattr(before, name) != getattr(config, name))
+
     async def close(self, timeout: float = DRAIN_TIME) -> None:
         """Takes no new requests, lets those under way end for `timeout` seconds, and ends the rest."""
         self._status.is_draining = True
@@ -140,6 +159,15 @@ class Gateway:
         for listener in self._listeners:
             await listener.close()
         self._listeners.clear()
+
+
+_AT_START = ("server", "limits", "journal", "log", "state_dir")
+"""Settings that are read when the gateway starts, and not again."""
+
+
+def _gate(config: Config, extra_keys: tuple[tuple[str, Key], ...]) -> Gate:
+    keys = [(key.hash, Key(key.name, key.route)) for key in config.gateway_keys]
+    return Gate([*keys, *extra_keys], wants_keys=config.wants_keys, is_loopback=config.server.listen.is_loopback)
 
 
 def settle_memory() -> None:

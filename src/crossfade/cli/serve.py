@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import click
@@ -39,32 +39,58 @@ MADE_KEY = "made-at-start"
     help="Seconds that requests under way have to end after SIGTERM or Ctrl-C; a second signal ends them at once.",
 )
 def serve(config: Path | None, listen: str | None, admin: str | None, drain: float) -> None:
-    """Run the gateway: OpenAI-compatible, with the fallbacks of its routes."""
+    """Run the gateway: OpenAI-compatible, with the fallbacks of its routes.
+
+    SIGHUP reloads the configuration; a bad one is refused and the old one stays.
+    """
     loaded = _with_addresses(load(config), listen, admin)
     for note in (*loaded.notes, *loaded.warnings):
         click.echo(f"crossfade: {note}", err=True)
     keys = _made_keys(loaded)
+
+    def again() -> Config:
+        return _with_addresses(load(config), listen, admin)
+
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(loaded, os.environ, keys, drain))
+        runner.run(_serve(loaded, again, os.environ, keys, drain))
 
 
-async def _serve(config: Config, environ: Mapping[str, str], keys: list[tuple[str, Key]], drain: float) -> None:
+async def _serve(
+    config: Config,
+    again: Callable[[], Config],
+    environ: Mapping[str, str],
+    keys: list[tuple[str, Key]],
+    drain: float,
+) -> None:
     loop = asyncio.get_running_loop()
     recorder = open_recorder(config, loop)
     try:
         gateway = await Gateway.open(config, environ, recorder, extra_keys=keys)
         settle_memory()
         click.echo(f"crossfade: ready on {gateway.url}/v1 (status on {gateway.admin_url}/status)")
+        loop.add_signal_handler(signal.SIGHUP, _reload, gateway, again, environ)
         await _until_signal(loop)
         closing = asyncio.ensure_future(gateway.close(drain))
-        again = asyncio.ensure_future(_until_signal(loop))
-        await asyncio.wait({closing, again}, return_when=asyncio.FIRST_COMPLETED)
-        again.cancel()
+        second = asyncio.ensure_future(_until_signal(loop))
+        await asyncio.wait({closing, second}, return_when=asyncio.FIRST_COMPLETED)
+        second.cancel()
         if not closing.done():
             closing.cancel()
             await gateway.close(0)
     finally:
         recorder.close()
+
+
+def _reload(gateway: Gateway, again: Callable[[], Config], environ: Mapping[str, str]) -> None:
+    """On SIGHUP: the new configuration if it is good, the old one if it is not."""
+    try:
+        needing_restart = gateway.reload(again(), environ)
+    except ConfigError as error:
+        click.echo(f"{error}\ncrossfade: not reloaded; the configuration of before is still served", err=True)
+        return
+    click.echo(f"crossfade: reloaded, now serving configuration {gateway.config.version}", err=True)
+    if needing_restart:
+        click.echo(f"crossfade: changed, and only read at a restart: {', '.join(needing_restart)}", err=True)
 
 
 async def _until_signal(loop: asyncio.AbstractEventLoop) -> None:

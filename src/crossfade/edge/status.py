@@ -20,11 +20,12 @@ _NO_STORE = ("cache-control", "no-store")
 
 
 class Status:
-    """Answers about the process. `is_draining` makes it unready: it takes no new work."""
+    """Answers about the process. `is_draining` makes it unready: it takes no new work. `configuration` is the version
+    of the one that new requests are served by."""
 
     def __init__(self, board: HealthBoard, *, version: str, program: str, under_way: Callable[[], int]):
         self._board = board
-        self._version = version
+        self.configuration = version
         self._program = program
         self._under_way = under_way
         self._started_at = time.time()
@@ -47,7 +48,7 @@ class Status:
         views = self._board.snapshot(now)
         return {
             "program": f"crossfade {self._program}",
-            "configuration": self._version,
+            "configuration": self.configuration,
             "started_at": self._started_at,
             "requests_under_way": self._under_way(),
             "targets": {key: _shown(view, now) for key, view in views.items()},

@@ -323,7 +323,7 @@ def _is_thinking(given: _Request) -> bool:
         if given.reasoning.get("enabled") is False:
             return False
         effort = given.reasoning.get("effort") or given.reasoning.get("max_tokens") or given.reasoning.get("enabled")
-    return effort is not None and effort not in ("none", "minimal", False, "")
+    return effort is not None and effort not in ("none", False, "")
 
 
 _PART_ABILITIES: Final[Mapping[str, Ability]] = {

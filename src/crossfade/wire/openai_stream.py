@@ -197,7 +197,9 @@ class ChunkReader:
         choices = chunk.choices
         if chunk.error or chunk.x_groq is not None or choices is None:
             if (failure := self._failure_in(chunk, data)) is not None:
-                return (self._failed(failure, raw),)
+                event = self._failed(failure, raw)
+                event.usage = None if chunk.usage is _NO_RAW else read_usage(chunk.usage, self._excludes_reasoning)
+                return (event,)
         if choices is None or len(choices) != 1:
             return self._other_events(chunk, choices or [], raw)
         if self._strip_usage and chunk.usage is not _NO_RAW:

@@ -1,0 +1,109 @@
+"""The upstream of the streams: constant events, one write each, paced by one ticker, or all at once.
+
+Run as `python -m bench.events PACED_PORT INSTANT_PORT`. It speaks just enough HTTP/1.1 for well-behaved proxies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Final, cast
+
+import uvloop
+
+from bench.content import EVENTS, UPSTREAM_HEADERS, stream_events
+
+PACE: Final = 0.001
+"""Seconds between two events of a stream, at least: the ticker does not make up for lost time, so that no two
+events of a stream leave together."""
+INSTANT_EVENTS: Final = 3
+
+_HEAD: Final = (
+    "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n"
+    + "".join(f"{name}: {value}\r\n" for name, value in UPSTREAM_HEADERS.items())
+    + "\r\n"
+).encode()
+
+
+def pieces(count: int, *, with_usage: bool) -> tuple[bytes, ...]:
+    """What is written for one stream, one write an item: the head goes with the first event."""
+    events = stream_events(count, with_usage=with_usage)
+    chunks = [b"%x\r\n%s\r\n" % (len(event), event) for event in events]
+    return (_HEAD + chunks[0], *chunks[1:-1], chunks[-1] + b"0\r\n\r\n")
+
+
+class Ticker:
+    """Writes the next piece of every stream under way, once a tick."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._streams: dict[asyncio.Transport, tuple[tuple[bytes, ...], int]] = {}
+        self._is_ticking = False
+
+    def add(self, transport: asyncio.Transport, stream: tuple[bytes, ...]) -> None:
+        transport.write(stream[0])
+        self._streams[transport] = (stream, 1)
+        if not self._is_ticking:
+            self._is_ticking = True
+            self._loop.call_later(PACE, self._tick)
+
+    def remove(self, transport: asyncio.Transport) -> None:
+        self._streams.pop(transport, None)
+
+    def _tick(self) -> None:
+        for transport, (stream, at) in list(self._streams.items()):
+            transport.write(stream[at])
+            if at + 1 < len(stream):
+                self._streams[transport] = (stream, at + 1)
+            else:
+                del self._streams[transport]
+        self._is_ticking = bool(self._streams)
+        if self._is_ticking:
+            self._loop.call_later(PACE, self._tick)
+
+
+class Connection(asyncio.Protocol):
+    """One connection of a proxy. Streams carry usage where the request asks for it, as OpenAI's do."""
+
+    def __init__(self, streams: dict[bool, tuple[bytes, ...]], ticker: Ticker | None) -> None:
+        self._streams, self._ticker = streams, ticker
+        self._buffer = b""
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        head, blank, rest = self._buffer.partition(b"\r\n\r\n")
+        length = next((line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), b":0")
+        if not blank or len(rest) < int(length.partition(b":")[2]):
+            return
+        self._buffer = b""
+        stream = self._streams[b'"include_usage":true' in rest]
+        assert self._transport is not None
+        if self._ticker is not None:
+            self._ticker.add(self._transport, stream)
+            return
+        for piece in stream:
+            self._transport.write(piece)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._ticker is not None and self._transport is not None:
+            self._ticker.remove(self._transport)
+
+
+async def serve(paced: int, instant: int) -> None:
+    """Serves both ports until killed."""
+    loop = asyncio.get_running_loop()
+    ticker = Ticker(loop)
+    long = {usage: pieces(EVENTS, with_usage=usage) for usage in (False, True)}
+    short = {usage: pieces(INSTANT_EVENTS, with_usage=usage) for usage in (False, True)}
+    await loop.create_server(lambda: Connection(long, ticker), "127.0.0.1", paced)
+    await loop.create_server(lambda: Connection(short, None), "127.0.0.1", instant)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(int(sys.argv[1]), int(sys.argv[2])))
