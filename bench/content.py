@@ -67,7 +67,7 @@ def request_body(route: str, *, stream: bool = False) -> bytes:
 
 def answer_body() -> bytes:
     """A whole chat answer of about 1 KiB."""
-    message = {"role": "assistant", "content": _ANSWER * 3, "refusal": None, "annotations": []}
+    message: dict[str, object] = {"role": "assistant", "content": _ANSWER * 3, "refusal": None, "annotations": []}
     usage = {"prompt_tokens": 190, "completion_tokens": 110, "total_tokens": 300}
     answer = {
         "id": "chatcmpl-DcaUbWj32db2lXTQk6FzqlC7hgHlj",

@@ -1,6 +1,6 @@
-"""The upstream of the streams: constant events, one write each, paced by one ticker, or all at once.
+"""The upstream of the streams: constant events, one write each, paced by one ticker.
 
-Run as `python -m bench.events PACED_PORT INSTANT_PORT`. It speaks just enough HTTP/1.1 for well-behaved proxies.
+Run as `python -m bench.events LONG_PORT SHORT_PORT`. It speaks just enough HTTP/1.1 for well-behaved proxies.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from bench.content import EVENTS, UPSTREAM_HEADERS, stream_events
 PACE: Final = 0.001
 """Seconds between two events of a stream, at least: the ticker does not make up for lost time, so that no two
 events of a stream leave together."""
-INSTANT_EVENTS: Final = 3
+SHORT: Final = 3
+"""Events with text in a stream of which only the first matters."""
 
 _HEAD: Final = (
     "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n"
@@ -65,7 +66,7 @@ class Ticker:
 class Connection(asyncio.Protocol):
     """One connection of a proxy. Streams carry usage where the request asks for it, as OpenAI's do."""
 
-    def __init__(self, streams: dict[bool, tuple[bytes, ...]], ticker: Ticker | None) -> None:
+    def __init__(self, streams: dict[bool, tuple[bytes, ...]], ticker: Ticker) -> None:
         self._streams, self._ticker = streams, ticker
         self._buffer = b""
         self._transport: asyncio.Transport | None = None
@@ -82,25 +83,21 @@ class Connection(asyncio.Protocol):
         self._buffer = b""
         stream = self._streams[b'"include_usage":true' in rest]
         assert self._transport is not None
-        if self._ticker is not None:
-            self._ticker.add(self._transport, stream)
-            return
-        for piece in stream:
-            self._transport.write(piece)
+        self._ticker.add(self._transport, stream)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._ticker is not None and self._transport is not None:
+        if self._transport is not None:
             self._ticker.remove(self._transport)
 
 
-async def serve(paced: int, instant: int) -> None:
+async def serve(long_port: int, short_port: int) -> None:
     """Serves both ports until killed."""
     loop = asyncio.get_running_loop()
     ticker = Ticker(loop)
     long = {usage: pieces(EVENTS, with_usage=usage) for usage in (False, True)}
-    short = {usage: pieces(INSTANT_EVENTS, with_usage=usage) for usage in (False, True)}
-    await loop.create_server(lambda: Connection(long, ticker), "127.0.0.1", paced)
-    await loop.create_server(lambda: Connection(short, None), "127.0.0.1", instant)
+    short = {usage: pieces(SHORT, with_usage=usage) for usage in (False, True)}
+    await loop.create_server(lambda: Connection(long, ticker), "127.0.0.1", long_port)
+    await loop.create_server(lambda: Connection(short, ticker), "127.0.0.1", short_port)
     await asyncio.Event().wait()
 
 

@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 START_LIMIT: Final = 20.0
 """Seconds a process has to listen; more on a busy machine than it ever needs."""
@@ -52,6 +52,17 @@ def _listed(cores: frozenset[int]) -> str:
     return ", ".join(map(str, sorted(cores)))
 
 
+@contextlib.contextmanager
+def running_on(cores: frozenset[int]) -> Iterator[None]:
+    """Binds this process, and what it starts meanwhile, to `cores`."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 class Process:
     """A program on given cores, its output in a file; ended with its children when the context ends."""
 
@@ -64,7 +75,7 @@ class Process:
     ) -> None:
         self.name = Path(command[0]).name
         self._log = log
-        with log.open("ab") as output:
+        with log.open("ab") as output, running_on(cores):
             self.started_at = time.perf_counter()
             self._process = subprocess.Popen(
                 command,
@@ -72,10 +83,9 @@ class Process:
                 stdout=output,
                 stderr=output,
                 env=None if environ is None else {**os.environ, **environ},
-                preexec_fn=lambda: os.sched_setaffinity(0, cores),
             )
 
-    def __enter__(self) -> Process:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

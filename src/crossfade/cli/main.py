@@ -23,6 +23,7 @@ COMMANDS = {
     "check": ("crossfade.cli.check:check", "Check a configuration and show what it amounts to."),
     "serve": ("crossfade.cli.serve:serve", "Run the gateway."),
     "try": ("crossfade.cli.try_:try_", "Send one request through a chain and show the walk."),
+    "demo": ("crossfade.cli.demo:demo", "Show fallback at work, with simulated providers."),
     "events": ("crossfade.cli.events:events", "Show what happened: requests, attempts, fallbacks."),
     "keys": ("crossfade.cli.keys:keys", "Make keys for applications."),
     "schema": ("crossfade.cli.schema:schema", "Print the JSON Schema of crossfade.yaml."),

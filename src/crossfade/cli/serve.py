@@ -15,6 +15,7 @@ import uvloop
 from crossfade.cli.loading import load
 from crossfade.cli.options import config_option
 from crossfade.config.leaves import parse_address
+from crossfade.config.loader import located
 from crossfade.config.problems import ConfigErrors
 from crossfade.config.secrets import hash_key, new_key
 from crossfade.config.settings import Config
@@ -63,15 +64,21 @@ async def _serve(
     drain: float,
 ) -> None:
     loop = asyncio.get_running_loop()
+    signals: asyncio.Queue[None] = asyncio.Queue()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, signals.put_nowait, None)
     recorder = open_recorder(config, loop)
     try:
-        gateway = await Gateway.open(config, environ, recorder, extra_keys=keys)
+        try:
+            gateway = await Gateway.open(config, environ, recorder, extra_keys=keys)
+        except ConfigErrors as errors:
+            raise located(errors, environ) from None
+        loop.add_signal_handler(signal.SIGHUP, _reload, gateway, again, environ)
         settle_memory()
         click.echo(f"crossfade: ready on {gateway.url}/v1 (status on {gateway.admin_url}/status)")
-        loop.add_signal_handler(signal.SIGHUP, _reload, gateway, again, environ)
-        await _until_signal(loop)
+        await signals.get()
         closing = asyncio.ensure_future(gateway.close(drain))
-        second = asyncio.ensure_future(_until_signal(loop))
+        second = asyncio.ensure_future(signals.get())
         await asyncio.wait({closing, second}, return_when=asyncio.FIRST_COMPLETED)
         second.cancel()
         if not closing.done():
@@ -91,13 +98,6 @@ def _reload(gateway: Gateway, again: Callable[[], Config], environ: Mapping[str,
     click.echo(f"crossfade: reloaded, now serving configuration {gateway.config.version}", err=True)
     if needing_restart:
         click.echo(f"crossfade: changed, and only read at a restart: {', '.join(needing_restart)}", err=True)
-
-
-async def _until_signal(loop: asyncio.AbstractEventLoop) -> None:
-    stopped = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
-    await stopped.wait()
 
 
 def _with_addresses(config: Config, listen: str | None, admin: str | None) -> Config:

@@ -7,6 +7,7 @@ wrong comes in one ConfigErrors. Nothing is served from a configuration that has
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -59,6 +60,22 @@ def load_config(
         shape = read_block(FileShape, document.value, (), problems)
         version, folder = _version(document.value), path.absolute().parent
     return _build(shape, version, folder, environ, vendors, facts, problems)
+
+
+def located(errors: ConfigErrors, environ: Mapping[str, str]) -> ConfigErrors:
+    """The errors of parts that were started from a file, with the lines of the fields they name."""
+    return ConfigErrors([_located(error, environ) for error in errors.errors])
+
+
+def _located(error: ConfigError, environ: Mapping[str, str]) -> ConfigError:
+    if error.file is None or error.field is None or error.line is not None:
+        return error
+    path = tuple(int(part) if part.isdigit() else part for part in re.split(r"[.\[\]]+", error.field) if part)
+    try:
+        document = read_document(_read(Path(error.file)), environ, Problems(error.file))
+    except ConfigError:
+        return error  # it was changed meanwhile
+    return ConfigError(error.message, file=error.file, line=document.line_of(path), field=error.field)
 
 
 def _read(path: Path) -> bytes:

@@ -1,8 +1,11 @@
-"""Stream events put together into the answer that they are pieces of."""
+"""Stream events put together: into the answer that they are pieces of, or many small ones into few."""
 
 from __future__ import annotations
 
-from crossfade.core.exchange import Choice, Completion, Finish, StreamEvent, ToolCall, Usage
+from collections.abc import Iterable
+from typing import Literal
+
+from crossfade.core.exchange import Choice, Completion, Finish, StreamEvent, ToolCall, ToolDelta, Usage
 from crossfade.core.failure import Failure
 
 
@@ -128,3 +131,93 @@ class Assembly:
         return Completion(
             id=self.id, model=self.model, created=self.created, choices=choices or [Choice()], usage=self.usage
         )
+
+
+# --- many events into few --------------------------------------------------------------------------------------
+
+
+class MadeEvent(StreamEvent, kw_only=True, gc=False):
+    """An event that no upstream sent in this form: it has no `raw` and is always written anew."""
+
+
+_Kind = Literal["text", "reasoning", "refusal", "tools"]
+
+
+def merged(events: Iterable[StreamEvent]) -> list[StreamEvent]:
+    """The same stream in fewer events: neighbours that only go on with the same thing become one.
+
+    What carries more than text, reasoning, refusal or tool calls (an end, usage, a vendor's own data) stays as it is.
+    """
+    out: list[StreamEvent] = []
+    run: list[StreamEvent] = []
+    kind: _Kind | None = None
+    for event in events:
+        its_kind = _only_kind(event)
+        if run and (its_kind != kind or event.choice != run[0].choice):
+            out.append(_one_of(run, kind))
+            run.clear()
+        if its_kind is None:
+            out.append(event)
+        else:
+            run.append(event)
+        kind = its_kind
+    if run:
+        out.append(_one_of(run, kind))
+    return out
+
+
+def _only_kind(event: StreamEvent) -> _Kind | None:
+    """What an event is about, if it is about one thing only."""
+    if (
+        event.finish is not None
+        or event.raw_finish is not None
+        or event.usage is not None
+        or event.failure is not None
+        or event.is_end
+        or event.has_other_content
+        or event.native is not None
+    ):
+        return None
+    kinds: list[_Kind] = []
+    if event.text:
+        kinds.append("text")
+    if event.reasoning:
+        kinds.append("reasoning")
+    if event.refusal:
+        kinds.append("refusal")
+    if event.tools:
+        kinds.append("tools")
+    return kinds[0] if len(kinds) == 1 else None
+
+
+def _one_of(run: list[StreamEvent], kind: _Kind | None) -> StreamEvent:
+    first, last = run[0], run[-1]
+    if len(run) == 1 and (kind is None or isinstance(first, MadeEvent)):
+        return first
+    return MadeEvent(
+        choice=first.choice,
+        text="".join([event.text for event in run]),
+        reasoning="".join([event.reasoning for event in run]),
+        refusal="".join([event.refusal for event in run]),
+        tools=_joined_deltas(run) if kind == "tools" else (),
+        is_open=any(event.is_open for event in run),
+        in_block=last.in_block,
+        id=first.id,
+        model=first.model,
+        created=first.created,
+    )
+
+
+def _joined_deltas(run: list[StreamEvent]) -> tuple[ToolDelta, ...]:
+    """The deltas of each call as one, in the order in which the calls began."""
+    calls: dict[int, list[str]] = {}  # index -> [id, name, piece, piece, ...]
+    for event in run:
+        for delta in event.tools:
+            pieces = calls.setdefault(delta.index, ["", ""])
+            pieces[0] = pieces[0] or delta.id
+            pieces[1] = pieces[1] or delta.name
+            pieces.append(delta.arguments)
+    return tuple(
+        ToolDelta(index=index, id=pieces[0], name=pieces[1], arguments="".join(pieces[2:]))
+        for index, pieces in calls.items()
+    )

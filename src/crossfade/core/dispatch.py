@@ -7,14 +7,16 @@ Sans I/O. The runner asks `next_step(now)`, performs it, and reports facts by th
   later rung (`invalid_request`, `auth_error`, `model_unavailable`) goes on as well;
 - the same target is asked again only as `DISPOSITIONS` says, and only while every other rung keeps its call;
 - a rung that is out is skipped with its reason on record; an ejection whose reason is not listed ends the walk;
+- at the end of the chain, a rung that was out gets its call if it is back, or as the last resort before its time;
 - before the commit every failure is invisible; after it only a proven join may follow.
 
-A fact about an attempt that is over changes nothing.
+A fact about an attempt that is over changes nothing. Every permit is settled: with what came of its attempt, or
+without a judgement where the attempt was ended for no fault of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -22,11 +24,11 @@ from crossfade.core import policy as defaults
 from crossfade.core.breaker import Permit
 from crossfade.core.budget import RetryBudget
 from crossfade.core.exchange import RequestFacts
-from crossfade.core.exhausted import RungEnd, exhausted
-from crossfade.core.failure import DISPOSITIONS, FallBack, Failure, FailureReason, Origin, Phase, Retry
+from crossfade.core.exhausted import RungEnd, agreed, broken_off, declined, exhausted, passed_over
+from crossfade.core.failure import DISPOSITIONS, Failure, FailureReason, FallBack, HealthEffect, Origin, Phase, Retry
 from crossfade.core.health import Change, HealthBoard, Out, TargetHealth
 from crossfade.core.limits import AttemptLimits, attempt_limits, reserve
-from crossfade.core.planner import Plan
+from crossfade.core.planner import Plan, Skip
 from crossfade.core.policy import RoutePolicy, TimeoutPolicy
 from crossfade.core.steps import Defect, Deliver, Fallback, GiveUp, Pending, Send, Step, Wait
 from crossfade.core.stream import JoinNote, Transcript
@@ -34,15 +36,21 @@ from crossfade.core.target import Rung, Target
 from crossfade.core.verdict import Accepted, AttemptRecord, Verdict
 
 MAX_ATTEMPTS = 5
+UNFIT = "unfit"
+"""The reason of a fallback past a rung that lacks what the request needs."""
+
 _R = FailureReason
 _AGREEABLE = frozenset({_R.EMPTY_OUTPUT, _R.INVALID_JSON, _R.INVALID_TOOL_CALL, _R.REJECTED_OUTPUT})
-_OUTAGE = frozenset({_R.SERVER_ERROR, _R.TIMEOUT, _R.CONNECT_ERROR, _R.OVERLOADED})
+_BREAKER_EFFECTS = (HealthEffect.FAILURE, HealthEffect.ROUTE_AND_BREAKER)
+_OUTAGE = frozenset(reason for reason, row in DISPOSITIONS.items() if row.health in _BREAKER_EFFECTS)
+"""What opens a breaker: who falls back on one of these falls back on an open breaker."""
+_OUT_WORDS = {"breaker_open": "breaker open", "trial_in_flight": "on trial"}
 
 
 class Walk(msgspec.Struct, frozen=True, kw_only=True):
     """What a dispatch is made of. `caller` are the limits that the request itself gave; `overall` is the deadline in
-    seconds from `now`; `draw` gives numbers in [0, 1) for jitter and `rotation` picks among credentials. Not `is_repeatable`: never
-    two attempts at once."""
+    seconds from `now`; `draw` gives numbers in [0, 1) for jitter and `rotation` picks among credentials. Not
+    `is_repeatable`: never two attempts at once."""
 
     request: str
     route: str
@@ -58,29 +66,24 @@ class Walk(msgspec.Struct, frozen=True, kw_only=True):
     is_repeatable: bool = True
 
 
-class _Attempt:
-    """One call under way, or the last one that is over."""
+class _Attempt(msgspec.Struct, eq=False):
+    """One call under way, or one that is over. `place` is that of its rung in the walk, from 1."""
 
-    __slots__ = ("health", "limits", "number", "permit", "record", "rung", "stream", "target")
-
-    def __init__(
-        self,
-        number: int,
-        rung: Rung,
-        target: Target,
-        health: TargetHealth,
-        permit: Permit | None,
-        limits: AttemptLimits,
-        stream: bool,
-        record: AttemptRecord,
-    ):
-        self.number, self.rung, self.target, self.health = number, rung, target, health
-        self.permit, self.limits, self.stream, self.record = permit, limits, stream, record
+    number: int
+    place: int
+    rung: Rung
+    target: Target
+    health: TargetHealth
+    permit: Permit | None
+    limits: AttemptLimits
+    stream: bool
+    record: AttemptRecord
 
 
 class Dispatch:
     """The walk of one request. `records` is what was called and skipped, `changes` what health said, `notices`
-    fallbacks and defects to be told; the runner empties the latter two. `last_reason` is why the walk last fell back."""
+    fallbacks and defects to be told; the runner empties the latter two. `last_reason` is why the walk last fell back.
+    `deadline` bounds the time to the commit; for a stream that breaks off behind it, it is counted anew from there."""
 
     __slots__ = (
         "_again",
@@ -88,18 +91,23 @@ class Dispatch:
         "_agreed",
         "_companion_at",
         "_cut",
+        "_declined",
         "_deliverable",
         "_ends",
         "_has_fallen",
         "_in_flight",
         "_last",
-        "_max_attempts",
+        "_most_calls",
         "_outcome",
         "_overflowed",
+        "_passed",
         "_position",
         "_rungs",
         "_started_at",
+        "_transcript",
         "_tried",
+        "_unfit",
+        "_why_untried",
         "_winner",
         "calls",
         "changes",
@@ -108,25 +116,25 @@ class Dispatch:
         "last_reason",
         "notices",
         "records",
-        "transcript",
         "walk",
     )
 
     def __init__(self, walk: Walk, now: float):
         self.walk = walk
         self.deadline = now + walk.overall
-        self.transcript = Transcript(walk.facts, walk.policy.stream)
         self.records: list[AttemptRecord] = []
         self.changes: list[Change] = []
         self.notices: list[Fallback | Defect] = []
         self.calls = 0
         self.fallbacks = 0
         self.last_reason: str | None = None
+        self._transcript: Transcript | None = None  # made when it is first asked for: only streams have one
         self._started_at = now
-        self._rungs = list(walk.plan.rungs)
+        self._rungs: Sequence[Rung] = walk.plan.rungs
         self._position = 0
-        self._max_attempts = walk.policy.retry.max_attempts or _default_attempts(walk.plan)
+        self._most_calls = 0  # 0: not yet reckoned; the first call never needs it
         self._in_flight: dict[int, _Attempt] = {}
+        self._tried: list[str] = []
         self._outcome: Deliver | GiveUp | None = None
         self._winner: int | None = None  # the attempt whose stream is being delivered
         self._cut: _Attempt | None = None  # a delivered stream that broke off and is to be gone on from
@@ -134,15 +142,30 @@ class Dispatch:
         self._again_at = 0.0
         self._companion_at: float | None = None
         self._has_fallen = False
-        self._agreed: dict[FailureReason, str] = {}  # soft failure -> the provider that had it first
+        self._declined: tuple[_Attempt, Failure] | None = None  # an end that waits for the attempt beside it
+        self._agreed: dict[FailureReason, str] | None = None  # soft failure -> the provider that had it first
         self._overflowed: int | None = None  # window that the input did not fit into; -1: unknown
         self._ends: dict[str, RungEnd] = {}
-        self._tried: set[str] = set()
+        self._passed: list[tuple[int, Rung]] | None = None  # rungs that were out when their turn came, and places
         self._last: tuple[str, str] | None = None  # where the walk comes from: target and reason
         self._deliverable: int | None = None
+        self._why_untried = ""
+        self._unfit: Sequence[Skip] = walk.plan.skips  # those not yet on record
         walk.budget.deposit(now)
-        for skip in walk.plan.skips:
-            self._note_skip(skip.rung, skip.why, now)
+        if self._unfit:
+            self._note_unfit(now, only_leading=True)
+
+    @property
+    def transcript(self) -> Transcript:
+        """What has been delivered of a streamed answer."""
+        if self._transcript is None:
+            self._transcript = Transcript(self.walk.facts, self.walk.policy.stream)
+        return self._transcript
+
+    @property
+    def joins(self) -> Sequence[JoinNote]:
+        """The changes of provider within the delivered stream."""
+        return () if self._transcript is None else self._transcript.joins
 
     # --- what to do next -------------------------------------------------------------------------------------
 
@@ -158,10 +181,11 @@ class Dispatch:
             step = self._ask_again(now)
             if step is not None:
                 return step
-        step = self._walk_on(now) or self._last_resort(now)
+        step = self._walk_on(now) or self._second_look(now)
         if step is not None:
             return step
-        self._outcome = self._ended(now)
+        if self._outcome is None:
+            self._outcome = self._ended(now)
         return self._outcome
 
     def _beside(self, now: float) -> Step:
@@ -175,32 +199,49 @@ class Dispatch:
 
     def _walk_on(self, now: float) -> Send | None:
         """Sends to the next rung that is not out."""
-        while self._position < len(self._rungs):
-            if self.calls >= self._max_attempts or now >= self.deadline or self._outcome is not None:
-                return None
+        while self._position < len(self._rungs) and self._may_call(now):
             rung = self._rungs[self._position]
             self._position += 1
-            if self._is_too_small(rung.targets[0]):
+            if self._overflowed is not None and self._is_too_small(rung.targets[0]):
                 self._note_skip(rung, "its window is no larger than one that was too small", now)
                 continue
             picked = self._pick(rung, now)
             if picked is not None:
+                target, health, permit = picked
                 if self.calls and not self._may_spend(now):
-                    picked[1].settle_unused(picked[2], now)
-                    self._position = len(self._rungs)
+                    health.settle_unused(permit, now)
+                    self._position -= 1
                     return None
-                return self._send(rung, *picked, now=now, mode="continue" if self._cut else "fresh")
+                return self._send(self._position, rung, target, health, permit, now, "fresh")
+            if self._outcome is not None:
+                return None
         return None
+
+    def _may_call(self, now: float) -> bool:
+        if now >= self.deadline:
+            self._why_untried = "no time was left"
+            return False
+        if not self.calls:
+            return True
+        if not self._most_calls:
+            self._most_calls = self.walk.policy.retry.max_attempts or _default_attempts(self.walk.plan)
+        if self.calls >= self._most_calls:
+            self._why_untried = f"{self.calls} calls were made"
+            return False
+        return True
 
     def _pick(self, rung: Rung, now: float) -> tuple[Target, TargetHealth, Permit] | None:
         """A credential of the rung that is not out, with its permit; else the skip is noted."""
         out: Out | None = None
         targets = rung.targets
-        first = self.walk.rotation % len(targets) if len(targets) > 1 else 0
-        for offset in range(len(targets)):
-            target = targets[(first + offset) % len(targets)]
+        count = len(targets)
+        first = self.walk.rotation % count if count > 1 else 0
+        is_new = False
+        for offset in range(count):
+            target = targets[(first + offset) % count]
             if target.key in self._tried:
                 continue
+            is_new = True
             health = self.walk.board.of(target)
             permit = health.take(now)
             if permit is not None:
@@ -208,134 +249,196 @@ class Dispatch:
             standing = health.standing(now)
             if isinstance(standing, Out) and (out is None or (standing.until or now) < (out.until or now)):
                 out = standing
-        self._skip_out(rung, out or Out("trial_in_flight", None), now)
+        if is_new:
+            self._skip_out(rung, out or Out("trial_in_flight"), now)
+        else:
+            self._note_skip(rung, "it was called before", now)
         return None
 
     def _skip_out(self, rung: Rung, out: Out, now: float) -> None:
-        """Notes a rung that is out; ends the walk where the route does not fall back on the reason."""
+        """Notes a rung that is out; the walk goes no further where the route does not fall back on the reason."""
         self._note_skip(rung, _OUT_WORDS.get(out.reason, out.reason), now, out)
-        if self._cut is not None or self._in_flight or out.reason == _R.AUTH_ERROR or self._listed(out.reason):
+        if self._passed is None:
+            self._passed = []
+        self._passed.append((self._position, rung))
+        if self._cut is not None or self._in_flight:
             return
-        end = self._ends[rung.name]
-        self._outcome = exhausted(self.walk.route, [end], now)
-
-    def _listed(self, out: str) -> bool:
-        listed = self.walk.policy.fallback_on
-        if out in ("breaker_open", "trial_in_flight"):
-            return not listed.isdisjoint(_OUTAGE)
-        return out in listed
+        reason, listed = out.reason, self.walk.policy.fallback_on
+        if not isinstance(reason, FailureReason):
+            if listed.isdisjoint(_OUTAGE):
+                self._rungs = self._rungs[: self._position]  # none but these may answer
+        elif reason is not _R.AUTH_ERROR and reason not in listed:
+            if not (self._has_fallen and DISPOSITIONS[reason].is_defect):
+                self._end(self._or_deliverable(passed_over(self.walk.route, self._ends[rung.name], reason, now)), now)
 
     def _send(
         self,
+        place: int,
         rung: Rung,
         target: Target,
         health: TargetHealth,
         permit: Permit | None,
-        *,
         now: float,
         mode: str,
     ) -> Send:
         walk = self.walk
-        self.calls += 1
-        self._tried.add(target.key)
-        number = self.calls
-        stream = self._is_streamed(target)
+        self.calls = number = self.calls + 1
+        self._tried.append(target.key)
+        stream = walk.facts.stream or self._is_streamed(target)
         limits = attempt_limits(
-            target,
-            walk.facts,
-            walk.policy.timeouts,
-            walk.caller,
-            is_streamed=stream,
-            remaining=self._remaining(now),
+            target, walk.facts, walk.policy.timeouts, walk.caller, is_streamed=stream, remaining=self._remaining(now)
         )
-        if mode == "fresh" and permit is not None and permit.is_trial:
+        if self._cut is not None:
+            mode = "continue"
+        elif permit is not None and permit.is_trial and mode == "fresh":
             mode = "trial"
             if self._position < len(self._rungs) and not self._in_flight and walk.is_repeatable:
                 self._companion_at = now + defaults.TRIAL_COMPANION_DELAY
         record = AttemptRecord(
             number=number,
             target=target.name,
-            rung=self._position,
+            rung=place,
             started_s=now - self._started_at,
             mode=mode,
             price_in=target.price_in,
             price_out=target.price_out,
         )
         self.records.append(record)
+        if self._unfit:
+            self._note_unfit(now)
         if self._last is not None and self._last[0] != target.name:
-            self.fallbacks += 1
-            self.last_reason = self._last[1]
-            self.notices.append(Fallback(self._last[0], target.name, self._last[1], mode))
+            self._note_fallback(*self._last, target.name, mode)
         self._last = (target.name, "slow_trial")
-        self._in_flight[number] = _Attempt(number, rung, target, health, permit, limits, stream, record)
-        continuation, join = None, None
-        if self._cut is not None:
-            self._winner = number
-            continuation = self.transcript.continuation(prefill=target.prefill)
-            join = self._join_note(self._cut, target)
+        self._in_flight[number] = _Attempt(number, place, rung, target, health, permit, limits, stream, record)
+        if self._cut is None:
+            return Send(attempt=number, target=target, limits=limits, stream=stream, mode=mode)
+        self._winner = number
         return Send(
             attempt=number,
             target=target,
             limits=limits,
             stream=stream,
             mode=mode,
-            continuation=continuation,
-            join=join,
+            continuation=self.transcript.continuation(prefill=target.prefill),
+            join=self._join_note(self._cut, target),
         )
 
     def _join_note(self, cut: _Attempt, target: Target) -> JoinNote:
         failure = cut.record.failure
         reason = "" if failure is None else str(failure.reason)
-        joins = self.transcript.joins
-        source = joins[-1].target if joins else cut.target.name
-        return JoinNote(self.transcript.chars, source, target.name, reason)
+        return JoinNote(self.transcript.chars, cut.target.name, target.name, reason)
 
     def _is_streamed(self, target: Target) -> bool:
-        """Whether the upstream is asked for a stream: a buffered answer is assembled from one where that loses
-        nothing and there is another target to go to when it stays silent."""
+        """Whether the upstream is asked for a stream though the caller did not: a buffered answer is assembled from
+        one where that loses nothing and there is another target to go to when it stays silent."""
         facts, wish = self.walk.facts, self.walk.policy.stream_upstream
-        if facts.stream or wish == "true":
-            return True
-        if wish == "false" or not target.assembles or len(self._rungs) < 2:
+        if wish != "auto":
+            return wish == "true"
+        if not target.assembles or len(self.walk.plan.rungs) < 2:
             return False
         return facts.n == 1 and not facts.logprobs and not facts.audio
 
     def _remaining(self, now: float) -> float:
+        """What the deadline leaves to a call, once every later rung has its reserve."""
         later = len(self._rungs) - self._position
         left = self.deadline - now
         if later == 0 or self._cut is not None:
             return left
-        return max(0.1, left - later * reserve(self.walk.overall, len(self._rungs)))
+        return max(left - later * self._reserve(), left / (later + 1))
+
+    def _reserve(self) -> float:
+        return reserve(self.walk.overall, len(self._rungs))
 
     def _may_spend(self, now: float) -> bool:
         """Extra attempts are free while some target of the route is well; in an outage of all they are rationed."""
         board = self.walk.board
-        if any(not board.of(rung.targets[0]).is_failing for rung in self.walk.plan.rungs):
+        for rung in self.walk.plan.rungs:
+            for target in rung.targets:
+                if not board.of(target).is_failing:
+                    return True
+        if self.walk.budget.try_withdraw(now):
             return True
-        return self.walk.budget.try_withdraw(now)
+        self._why_untried = "the route's retry budget is spent"
+        return False
 
     def _is_too_small(self, target: Target) -> bool:
         if self._overflowed is None or target.window is None:
             return False
         return target.window <= self._overflowed
 
-    def _last_resort(self, now: float) -> Send | None:
-        """No target was eligible: the open breaker that is due first gets one trial before its time."""
-        if self._cut is not None or self._outcome is not None or now >= self.deadline:
+    # --- the end of the chain --------------------------------------------------------------------------------
+
+    def _second_look(self, now: float) -> Send | None:
+        """Calls a target that was out when its turn came: one that is back, else the open breaker that is due first,
+        once before its time; with a trial of it under way only if the budget pays for one more."""
+        if not self._passed or self._outcome is not None or not self._may_call(now):
             return None
-        if self.calls >= self._max_attempts:
+        resting: list[tuple[float, int, Rung, Target]] = []
+        for place, rung in self._passed:
+            for target in rung.targets:
+                if target.key in self._tried or self._is_too_small(target):
+                    continue
+                standing = self.walk.board.of(target).standing(now)
+                if not isinstance(standing, Out):
+                    return self._send_late(place, rung, target, now)
+                if not standing.is_ejection:
+                    resting.append((standing.until or now, place, rung, target))
+        if self._cut is not None:
             return None
-        resting = [end for end in self._ends.values() if end.out == "breaker_open" and end.failure is None]
-        for end in sorted(resting, key=lambda end: end.back_at or now):
-            rung = next(r for r in self._rungs if r.name == end.target)
-            target = rung.targets[0]
-            if target.key in self._tried:
-                continue
-            health = self.walk.board.of(target)
-            permit = health.take_early(now)
-            if permit is not None:
-                return self._send(rung, target, health, permit, now=now, mode="trial")
+        for _, place, rung, target in sorted(resting, key=lambda found: found[:2]):
+            step = self._send_late(place, rung, target, now)
+            if step is not None:
+                return step
         return None
+
+    def _send_late(self, place: int, rung: Rung, target: Target, now: float) -> Send | None:
+        """An attempt at the end of the chain, before its time where it has to be."""
+        health = self.walk.board.of(target)
+        permit = health.take(now) or health.take_early(now)
+        if permit is None:
+            # Beside a trial under way: without a permit, as nothing could be learnt from it.
+            is_paid = self.walk.budget.try_withdraw(now)
+        else:
+            is_paid = not self.calls or self._may_spend(now)
+            if not is_paid:
+                health.settle_unused(permit, now)
+        if not is_paid:
+            return None
+        self._ends.pop(rung.name, None)
+        mode = "trial" if permit is None or permit.is_trial else "fresh"
+        return self._send(place, rung, target, health, permit, now, mode)
+
+    def _ended(self, now: float) -> Deliver | GiveUp:
+        """Nothing more can be tried."""
+        if self._unfit:
+            self._note_unfit(now)
+        if self._cut is not None and self._cut.record.failure is not None:
+            tried = "; ".join(end.words(now) for end in self._all_ends())
+            why = f"no other target could continue it: {tried}"
+            return broken_off(self._cut.target.name, self._cut.record.failure, why)
+        return self._or_deliverable(exhausted(self.walk.route, self._all_ends(), now))
+
+    def _or_deliverable(self, end: GiveUp) -> Deliver | GiveUp:
+        """An answer that the route would rather have replaced is better than none."""
+        return end if self._deliverable is None else Deliver(self._deliverable)
+
+    def _all_ends(self) -> list[RungEnd]:
+        """What became of every rung, in the order of the chain."""
+        rungs = list(self.walk.plan.rungs)
+        for skip in self.walk.plan.skips:
+            rungs.insert(skip.position, skip.rung)
+        untried = self._why_untried or "the walk ended before it"
+        return [
+            self._ends.get(name) or RungEnd(target=name, untried=untried)
+            for name in dict.fromkeys(rung.name for rung in rungs)
+        ]
+
+    def _end(self, outcome: Deliver | GiveUp, now: float) -> None:
+        """Ends the walk; what is still under way is ended without a judgement."""
+        self._outcome = outcome
+        for attempt in self._in_flight.values():
+            self._close(attempt, _ended_by("the walk ended"), now)
+        self._in_flight.clear()
 
     # --- facts -----------------------------------------------------------------------------------------------
 
@@ -352,9 +455,10 @@ class Dispatch:
     def on_content(self, number: int, now: float) -> None:
         """The first content of an attempt has come."""
         attempt = self._in_flight.get(number)
-        if attempt is None:
+        if attempt is None or attempt.record.time_to_first_chunk_s is not None:
             return
         attempt.record.time_to_first_chunk_s = now - self._started_at - attempt.record.started_s
+        self._companion_at = None  # a target on trial that answers needs no company
         self._settle(attempt, None, now)
 
     def on_commit(self, number: int, now: float) -> bool:
@@ -371,26 +475,22 @@ class Dispatch:
         attempt = self._in_flight.pop(number, None)
         if attempt is None:
             return
+        self._companion_at = None
         record = attempt.record
         record.latency_s = now - self._started_at - record.started_s
         record.usage = verdict.usage
         if isinstance(verdict, Accepted):
             self._settle(attempt, None, now)
-            if self._outcome is None:
-                self._drop_losers(number, now)
-                self._outcome = Deliver(number)
+            self._drop_losers(number, now)
+            self._outcome = Deliver(number)
             return
         failure = record.failure = verdict.failure
         record.status = failure.status or record.status
         record.request_id = failure.request_id or record.request_id
-        is_refused_join = failure.code == "join_refused"
-        self._settle(attempt, None if is_refused_join else failure, now)
-        self._ends[attempt.rung.name] = RungEnd(
-            target=attempt.target.name, failure=failure, back_at=_back_at(failure, now)
-        )
+        # A join that was refused says nothing of the target: it did answer.
+        self._settle(attempt, None if failure.code == "join_refused" else failure, now)
+        self._note_end(attempt, failure, now)
         self._last = (attempt.target.name, failure.reason)
-        if self._outcome is not None:
-            return
         if self._winner == number:
             self._after_commit(attempt, failure, now)
         else:
@@ -399,13 +499,11 @@ class Dispatch:
     def on_cancel(self, now: float, silent: Mapping[int, float]) -> None:
         """The client has gone. `silent` says for attempts under way how long their upstream has given no sign:
         beyond its limit that is a `timeout` in its health, or a hanging provider would never open its breaker."""
-        for attempt in list(self._in_flight.values()):
-            del self._in_flight[attempt.number]
-            attempt.record.latency_s = now - self._started_at - attempt.record.started_s
+        for attempt in self._in_flight.values():
             gone = Failure(reason=_R.CANCELLED, origin=Origin.DOWNSTREAM, detail="the client went away")
-            attempt.record.failure = gone
-            is_hanging = silent.get(attempt.number, 0.0) >= self._patience(attempt)
-            self._settle(attempt, _hanging(silent[attempt.number]) if is_hanging else gone, now)
+            seconds = silent.get(attempt.number, 0.0)
+            self._close(attempt, gone, now, _hanging(seconds) if seconds >= self._patience(attempt) else None)
+        self._in_flight.clear()
         if self._outcome is None:
             self._outcome = GiveUp(status=499, code=_R.CANCELLED, message="the client went away")
 
@@ -421,70 +519,76 @@ class Dispatch:
     def _before_commit(self, attempt: _Attempt, failure: Failure, now: float) -> None:
         reason, row = failure.reason, DISPOSITIONS[failure.reason]
         if reason in (_R.INTERNAL_ERROR, _R.CANCELLED):
-            self._outcome = _single(attempt, failure)
+            self._end(declined(attempt.target.name, failure), now)
             return
-        if self._in_flight:
-            # A companion is under way: its own end decides, and this failure is on record.
-            self._has_fallen = True
-            return
-        if self._plan_retry(attempt, failure, now):
+        is_alone = not self._in_flight
+        if is_alone and self._declined is None and self._plan_retry(attempt, failure, now):
             return
         if reason in self.walk.policy.fallback_on:
             self._fall(attempt, failure)
         elif row.is_defect and self._has_fallen:
             self.notices.append(Defect(attempt.target.name, failure))
-        elif row.is_soft and not failure.status:
-            self._outcome = Deliver(attempt.number, reason if reason in _AGREEABLE else None)
-        else:
-            self._outcome = _single(attempt, failure)
+        elif self._declined is None:
+            self._declined = (attempt, failure)
+        # An attempt beside this one may still answer; only its own end is the walk's.
+        if is_alone and self._declined is not None and self._outcome is None:
+            self._outcome = self._as_declined(*self._declined)
+
+    def _as_declined(self, attempt: _Attempt, failure: Failure) -> Deliver | GiveUp:
+        """The end by a failure that the route does not fall back on."""
+        if DISPOSITIONS[failure.reason].is_soft and not failure.status:
+            return Deliver(attempt.number, failure.reason if failure.reason in _AGREEABLE else None)
+        return self._or_deliverable(declined(attempt.target.name, failure))
 
     def _fall(self, attempt: _Attempt, failure: Failure) -> None:
         """Goes on to the next rung, unless two vendors agree that the request is the cause."""
-        reason = failure.reason
-        if self._has_fallen and DISPOSITIONS[reason].is_defect:
+        reason, row = failure.reason, DISPOSITIONS[failure.reason]
+        if self._has_fallen and row.is_defect:
             self.notices.append(Defect(attempt.target.name, failure))
         self._has_fallen = True
         if reason is _R.CONTEXT_OVERFLOW:
             self._overflowed = max(self._overflowed or -1, attempt.target.window or -1)
-        if DISPOSITIONS[reason].fall_back is FallBack.OPT_IN and not failure.status:
+        if row.fall_back is FallBack.OPT_IN and row.is_soft and not failure.status:
             self._deliverable = attempt.number
         if reason in _AGREEABLE:
+            if self._agreed is None:
+                self._agreed = {}
             first = self._agreed.setdefault(reason, attempt.target.provider)
-            if first != attempt.target.provider:
-                self._outcome = GiveUp(
-                    status=502,
-                    code="soft_agreement",
-                    message=f"Two providers gave the same unusable answer ({reason}): {first} and"
-                    f" {attempt.target.name}; the request is the likely cause",
-                )
+            if first != attempt.target.provider and not self._in_flight:
+                self._outcome = self._or_deliverable(agreed(reason, first, attempt.target.name))
+
+    # --- the same target again -------------------------------------------------------------------------------
 
     def _plan_retry(self, attempt: _Attempt, failure: Failure, now: float) -> bool:
         """Whether the same target, or another credential of it, is to be asked next; notes when."""
         retry = DISPOSITIONS[failure.reason].retry
-        if retry is Retry.NO or self.calls + self._rungs_left() >= self._max_attempts:
+        if retry is Retry.NO or not self._may_call(now) or self.calls + self._rungs_left() >= self._most_calls:
             return False
-        policy = self.walk.policy.retry
         if retry in (Retry.OTHER_CREDENTIAL, Retry.LIMITED) and self._has_other_credential(attempt, now):
             self._again, self._again_at = attempt, now
             return True
-        if attempt.record.mode == "retry" and retry is not Retry.LIMITED:
+        at = self._retry_at(attempt, failure, now)
+        if at is None or at + self._rungs_left() * self._reserve() >= self.deadline:
             return False
-        delay: float | None = None
-        if retry is Retry.ONCE:
-            delay = 0.0
-        elif retry is Retry.ONCE_DELAYED and failure.status != 501 and policy.delay > 0:
-            if attempt.health.consecutive_failures <= 1:
-                delay = policy.delay * (0.5 + self.walk.draw())
-        elif retry is Retry.LIMITED and self._rungs_left() == 0 and failure.retry_after is not None:
-            if failure.retry_after <= policy.max_wait:
-                delay = max(failure.retry_after, 0.0)
-        if delay is None or now + delay >= self.deadline:
+        if isinstance(attempt.health.standing(at), Out):
             return False
-        self._again = attempt
-        self._again_at = max(now + delay, attempt.health.out_until(now) or 0.0)
-        if self._again_at >= self.deadline:
-            self._again = None
-        return self._again is not None
+        self._again, self._again_at = attempt, at
+        return True
+
+    def _retry_at(self, attempt: _Attempt, failure: Failure, now: float) -> float | None:
+        """When the very same target may be asked again; None: not at all."""
+        policy = self.walk.policy.retry
+        match DISPOSITIONS[failure.reason].retry:
+            case Retry.ONCE if attempt.record.mode != "retry":
+                return now
+            case Retry.ONCE_DELAYED if attempt.record.mode != "retry" and failure.status != 501 and policy.delay > 0:
+                is_single = attempt.health.consecutive_failures <= 1
+                return now + policy.delay * (0.5 + self.walk.draw()) if is_single else None
+            case Retry.LIMITED if failure.retry_after is not None and self._rungs_left() == 0:
+                at = max(now + failure.retry_after, attempt.health.out_until(now) or now)
+                return at if at - now <= policy.max_wait else None
+            case _:
+                return None
 
     def _has_other_credential(self, attempt: _Attempt, now: float) -> bool:
         board = self.walk.board
@@ -495,20 +599,23 @@ class Dispatch:
 
     def _ask_again(self, now: float) -> Send | None:
         again, self._again = self._again, None
-        assert again is not None
-        if not self._may_spend(now):
-            self._position = len(self._rungs)
+        if again is None or not self._may_call(now) or not self._may_spend(now):
             return None
-        fresh = [t for t in again.rung.targets if t.key not in self._tried]
-        for target in (*fresh, again.target):
+        targets = [again.target]
+        failure = again.record.failure
+        if failure is not None and DISPOSITIONS[failure.reason].retry in (Retry.OTHER_CREDENTIAL, Retry.LIMITED):
+            targets[:0] = [target for target in again.rung.targets if target.key not in self._tried]
+        for target in targets:
             health = self.walk.board.of(target)
             permit = health.take(now)
             if permit is not None:
-                return self._send(again.rung, target, health, permit, now=now, mode="retry")
+                return self._send(again.place, again.rung, target, health, permit, now, "retry")
         return None
 
     def _rungs_left(self) -> int:
         return len(self._rungs) - self._position
+
+    # --- after the commit ------------------------------------------------------------------------------------
 
     def _after_commit(self, attempt: _Attempt, failure: Failure, now: float) -> None:
         """Part of the answer has been delivered: another stream may be joined to it, or the caller is told."""
@@ -516,37 +623,58 @@ class Dispatch:
         if row.fall_back is FallBack.OPT_IN and row.is_soft and not failure.status:
             self._outcome = Deliver(attempt.number)
             return
-        is_first_cut = self._cut is None
-        barrier = self.transcript.barrier
-        if is_first_cut and (row.fall_back is not FallBack.DEFAULT or failure.reason is _R.REJECTED_OUTPUT):
-            barrier = "after such a failure"
-        if self.walk.policy.stream.recover == "error":
-            barrier = "since `recover` is `error`"
+        is_cut = self._has_delivered(attempt)
+        barrier = self._barrier(failure, is_cut)
         if barrier is not None:
-            self._outcome = GiveUp(
-                status=row.status or 502,
-                code=failure.reason,
-                message=f"The answer of {attempt.target.name} broke off ({_said(failure)})"
-                f" and could not be continued {barrier}",
-            )
+            self._outcome = broken_off(attempt.target.name, failure, f"could not be continued {barrier}")
             return
-        if is_first_cut:
+        if is_cut:
             self._cut = attempt
+            self.deadline = now + self.walk.overall
+            model = _bare(attempt.target.model)
             rest = self._rungs[self._position :]
-            rest.sort(key=lambda rung: rung.targets[0].model != attempt.target.model)
-            self._rungs[self._position :] = rest
+            self._rungs = [
+                *self._rungs[: self._position],
+                *sorted(rest, key=lambda rung: _bare(rung.targets[0].model) != model),
+            ]
+
+    def _has_delivered(self, attempt: _Attempt) -> bool:
+        """Whether the caller has something of this stream, or it only failed to go on from another one."""
+        joins = self.transcript.joins
+        return self._cut is None or (bool(joins) and joins[-1].target == attempt.target.name)
+
+    def _barrier(self, failure: Failure, is_cut: bool) -> str | None:
+        """Why no other stream may go on from what was delivered; None if one may."""
+        if self.walk.policy.stream.recover == "error":
+            return "since `recover` is `error`"
+        if failure.phase is Phase.MAX_STREAM:
+            return "beyond the longest time that a stream may take"
+        if is_cut:
+            falls_back = DISPOSITIONS[failure.reason].fall_back is FallBack.DEFAULT
+            if not falls_back or failure.reason is _R.REJECTED_OUTPUT:
+                return "after such a failure"
+        return self.transcript.barrier
+
+    # --- attempts and the record -----------------------------------------------------------------------------
 
     def _drop_losers(self, winner: int, now: float) -> None:
-        """Attempts that were started beside the winner are over; one that had produced nothing was too slow."""
-        for attempt in [a for a in self._in_flight.values() if a.number != winner]:
-            del self._in_flight[attempt.number]
-            attempt.record.latency_s = now - self._started_at - attempt.record.started_s
-            slow = Failure(
-                reason=_R.TIMEOUT, origin=Origin.LOCAL, phase=Phase.FIRST_CONTENT, detail="another target was faster"
-            )
-            attempt.record.failure = slow
-            has_spoken = attempt.record.time_to_first_chunk_s is not None
-            self._settle(attempt, None if has_spoken else slow, now)
+        """Attempts beside the winner are over; one that had longer than it and produced nothing was too slow."""
+        if not self._in_flight:
+            return
+        for number, attempt in list(self._in_flight.items()):
+            if number == winner:
+                continue
+            del self._in_flight[number]
+            is_slow = number < winner and attempt.record.time_to_first_chunk_s is None
+            failure = _SLOWER if is_slow else _ended_by("another target was faster")
+            self._close(attempt, failure, now)
+            self._note_end(attempt, failure, now)
+
+    def _close(self, attempt: _Attempt, failure: Failure, now: float, heard: Failure | None = None) -> None:
+        """Puts on record that an attempt was ended by us; health hears `heard` of it, else the same."""
+        attempt.record.latency_s = now - self._started_at - attempt.record.started_s
+        attempt.record.failure = failure
+        self._settle(attempt, heard or failure, now)
 
     def _settle(self, attempt: _Attempt, failure: Failure | None, now: float) -> None:
         walk = self.walk
@@ -554,89 +682,66 @@ class Dispatch:
         if changes:
             self.changes.extend(changes)
 
-    def _note_skip(self, rung: Rung, why: str, now: float, out: Out | None = None) -> None:
+    def _note_end(self, attempt: _Attempt, failure: Failure, now: float) -> None:
+        back_at = None if failure.retry_after is None else now + failure.retry_after
+        if failure.reason in (_R.RATE_LIMIT, _R.QUOTA_EXHAUSTED):
+            # What health makes of it holds, but for a rate limit that the provider gave a time to.
+            out_until = attempt.health.out_until(now)
+            back_at = out_until if back_at is None or failure.reason is _R.QUOTA_EXHAUSTED else back_at
+        self._ends[attempt.rung.name] = RungEnd(target=attempt.target.name, failure=failure, back_at=back_at)
+
+    def _note_fallback(self, source: str, reason: str, target: str, mode: str) -> None:
+        self.fallbacks += 1
+        self.last_reason = reason
+        self.notices.append(Fallback(source, target, reason, mode))
+
+    def _note_unfit(self, now: float, *, only_leading: bool = False) -> None:
+        """Puts rungs on record that lack what the request needs: first those before any that has it."""
+        noted = 0
+        for skip in self._unfit:
+            if only_leading and skip.position != noted:
+                break
+            noted += 1
+            self._note_skip(skip.rung, skip.why, now, place=skip.position + 1)
+        self._unfit = self._unfit[noted:]
+
+    def _note_skip(self, rung: Rung, why: str, now: float, out: Out | None = None, place: int | None = None) -> None:
+        target = rung.targets[0]
         self.records.append(
             AttemptRecord(
                 number=0,
                 target=rung.name,
-                rung=self._position,
+                rung=self._position if place is None else place,
                 started_s=now - self._started_at,
                 skip=why,
-                price_in=rung.targets[0].price_in,
-                price_out=rung.targets[0].price_out,
+                price_in=target.price_in,
+                price_out=target.price_out,
             )
         )
-        self._ends.setdefault(
-            rung.name,
-            RungEnd(
-                target=rung.name,
-                skip=why,
-                out=None if out is None else out.reason,
-                back_at=None if out is None else out.until,
-            ),
-        )
+        reason = None if out is None else out.reason
+        back_at = None if out is None else out.until
+        self._ends.setdefault(rung.name, RungEnd(target=rung.name, skip=why, out=reason, back_at=back_at))
         if self._last is None:
-            self._last = (rung.name, why if out is None else out.reason)
-
-    def _ended(self, now: float) -> Deliver | GiveUp:
-        """Nothing more can be tried."""
-        if self._cut is not None:
-            failure = self._cut.record.failure
-            said = "" if failure is None else f" ({_said(failure)})"
-            tried = "; ".join(end.words(now) for end in self._ends.values())
-            return GiveUp(
-                status=502,
-                code=_R.STREAM_INTERRUPTED,
-                message=f"The answer of {self._cut.target.name} broke off{said} and no other target could continue"
-                f" it: {tried}",
-            )
-        if self._deliverable is not None:
-            return Deliver(self._deliverable)
-        order = {rung.name: position for position, rung in enumerate(self._rungs)}
-        ends = sorted(self._ends.values(), key=lambda end: order.get(end.target, len(order)))
-        return exhausted(self.walk.route, ends, now)
+            self._last = (rung.name, reason or UNFIT)
 
 
-_OUT_WORDS = {"breaker_open": "breaker open", "trial_in_flight": "on trial"}
+_SLOWER = Failure(
+    reason=_R.TIMEOUT, origin=Origin.LOCAL, phase=Phase.FIRST_CONTENT, detail="another target was faster"
+)
 
 
-def _default_attempts(plan: Plan) -> int:
-    return min(MAX_ATTEMPTS, sum(len(rung.targets) for rung in plan.rungs) + 1)
-
-
-def _back_at(failure: Failure, now: float) -> float | None:
-    return None if failure.retry_after is None else now + failure.retry_after
+def _ended_by(what: str) -> Failure:
+    return Failure(reason=_R.CANCELLED, origin=Origin.LOCAL, detail=what)
 
 
 def _hanging(seconds: float) -> Failure:
     return Failure(reason=_R.TIMEOUT, origin=Origin.LOCAL, detail=f"silent for {seconds:.1f} s")
 
 
-def _said(failure: Failure) -> str:
-    return f"{failure.reason}: {failure.detail}" if failure.detail else str(failure.reason)
+def _default_attempts(plan: Plan) -> int:
+    return min(MAX_ATTEMPTS, sum(len(rung.targets) for rung in plan.rungs) + 1)
 
 
-def _single(attempt: _Attempt, failure: Failure) -> GiveUp:
-    """One target's failure that ends the walk: its own error as received, or ours for it."""
-    row = DISPOSITIONS[failure.reason]
-    name = attempt.target.name
-    if failure.reason is _R.AUTH_ERROR:
-        return GiveUp(
-            status=502,
-            code="upstream_auth_error",
-            message=f"{name} refused the credential that is configured for it ({failure.status})",
-        )
-    if failure.status is not None and 400 <= failure.status < 500 and (row.status is None or row.status < 500):
-        return GiveUp(
-            status=failure.status if row.status is None else row.status,
-            code=failure.code or failure.reason,
-            message=failure.message or f"{name}: {_said(failure)}",
-            failure=failure,
-            retry_after=failure.retry_after,
-        )
-    return GiveUp(
-        status=row.status or 502,
-        code=failure.reason,
-        message=f"{name} failed: {_said(failure)}",
-        retry_after=failure.retry_after,
-    )
+def _bare(model: str) -> str:
+    """A model's name without the vendor that a provider of many puts before it."""
+    return model.rpartition("/")[2]

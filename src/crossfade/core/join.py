@@ -40,15 +40,20 @@ def continuation_of(text: str, *, prefill: bool) -> Continuation:
 
 
 class Joiner:
-    """Decides where the text of a second stream begins to be new. `feed` gives the new text, "" while undecided."""
+    """Decides where the text of a second stream begins to be new. `feed` gives the new text, "" while undecided.
 
-    __slots__ = ("_anchor", "_delivered", "_head", "_prefill", "state", "why")
+    `repeated` is how many characters of the second stream the caller has had before.
+    """
+
+    __slots__ = ("_anchor", "_delivered", "_head", "_is_same", "_prefill", "repeated", "state", "why")
 
     def __init__(self, continuation: Continuation):
         self._delivered = continuation.text
         self._anchor = continuation.anchor
         self._prefill = continuation.prefill
-        self._head = ""
+        self._is_same = True  # so far the text is the delivered one from its beginning, `repeated` characters of it
+        self._head = ""  # the text since it is not
+        self.repeated = 0
         self.state = JoinState.OPEN
         self.why = ""
 
@@ -58,22 +63,38 @@ class Joiner:
             return text
         if self.state is JoinState.REFUSED:
             return ""
-        self._head += text
+        if not self._is_same:
+            self._head += text
+            return self._decide(is_whole=False)
+        # A replay may be long: only what is new is compared.
+        at, delivered = self.repeated, self._delivered
+        if delivered.startswith(text, at):
+            self.repeated += len(text)
+            return self._join("") if self.repeated == len(delivered) else ""
+        left = len(delivered) - at
+        if text.startswith(delivered[at:]):
+            self.repeated = len(delivered)
+            return self._join(text[left:])
+        self._is_same = False
+        self._head = delivered[:at] + text
         return self._decide(is_whole=False)
 
-    def finish(self) -> str:
-        """The second stream's text is whole: decides what is still open."""
-        return self._decide(is_whole=True) if self.state is JoinState.OPEN else ""
+    def finish(self, *, goes_on: bool = False) -> str:
+        """The second stream's text is whole: decides what is still open. `goes_on`: not with text, but with tools."""
+        if self.state is not JoinState.OPEN:
+            return ""
+        if self._is_same:
+            self._is_same = False
+            self._head = self._delivered[: self.repeated]
+        if self._prefill and not goes_on and not self._head.strip():
+            # Nothing at all may be the end of the answer or a failure: it proves neither.
+            return self._refuse("the answer had nothing to go on with")
+        return self._decide(is_whole=True)
 
     def _decide(self, *, is_whole: bool) -> str:
-        head, delivered = self._head, self._delivered
-        if head.startswith(delivered):
-            return self._join(head[len(delivered) :])
-        if delivered.startswith(head) and not is_whole:
-            return ""  # may yet prove to be a replay; whatever else it is can wait until it is none
-        if self._prefill:
-            return self._decide_prefill(is_whole)
-        return self._decide_anchor(is_whole)
+        """The text is no replay: whether it is the other thing that was asked for."""
+        self.repeated = 0
+        return self._decide_prefill(is_whole) if self._prefill else self._decide_anchor(is_whole)
 
     def _decide_prefill(self, is_whole: bool) -> str:
         """A head that begins as the delivered text did is an answer begun anew, not a continuation."""
@@ -97,7 +118,8 @@ class Joiner:
         if at >= 0:
             if window.find(self._anchor, at + 1) >= 0:
                 return self._refuse("the anchor was repeated more than once")
-            return self._join(self._head[at + len(self._anchor) :])
+            self.repeated = at + len(self._anchor)
+            return self._join(self._head[self.repeated :])
         if is_whole or len(self._head) >= len(self._anchor) + ANCHOR_SLACK:
             return self._refuse("the answer did not begin by repeating the anchor")
         return ""

@@ -43,11 +43,7 @@ def plan(
     `soft_rank(target)` is how many recent soft failures the route has had from a target: others come before it.
     `prefers` names a target that made the tool call this request answers: it comes first while it can.
     """
-    rungs = route.chain
-    if facts.needs or facts.input_tokens > 1000:
-        kept, skips = _able(rungs, facts)
-    else:
-        kept, skips = rungs, ()
+    kept, skips = _able(route.chain, facts)
     if soft_rank is not None and len(kept) > 1:
         kept = _by_rank(kept, soft_rank)
     if prefers is not None and len(kept) > 1:
@@ -56,15 +52,17 @@ def plan(
 
 
 def _able(rungs: tuple[Rung, ...], facts: RequestFacts) -> tuple[tuple[Rung, ...], tuple[Skip, ...]]:
-    kept: list[Rung] = []
-    skips: list[Skip] = []
-    for position, rung in enumerate(rungs):
-        why = unfitness(rung.targets[0], facts)
-        if why is None:
-            kept.append(rung)
-        else:
-            skips.append(Skip(rung, position, why))
-    return tuple(kept), tuple(skips)
+    needs, tokens = facts.needs, facts.input_tokens
+    for rung in rungs:
+        target = rung.targets[0]
+        is_too_small = target.window is not None and tokens > target.window * WINDOW_TOLERANCE
+        if is_too_small or (needs and needs & target.lacks):
+            break
+    else:
+        return rungs, ()  # nearly every request ends here, so nothing is made for it
+    found = [(rung, position, unfitness(rung.targets[0], facts)) for position, rung in enumerate(rungs)]
+    kept = tuple([rung for rung, _, why in found if why is None])
+    return kept, tuple([Skip(rung, position, why) for rung, position, why in found if why is not None])
 
 
 def unfitness(target: Target, facts: RequestFacts) -> str | None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from crossfade.core.assembly import Assembly
+from crossfade.core.assembly import Assembly, MadeEvent, merged
 from crossfade.core.exchange import Completion, Continuation, RequestFacts, StreamEvent, Usage
 from crossfade.core.failure import Failure, FailureReason, Origin
 from crossfade.core.join import Joiner, JoinState, continuation_of
@@ -21,6 +21,13 @@ from crossfade.core.verdict import Accepted, Rejected, Verdict
 
 Check = Callable[[Completion], Failure | None]
 Write = Callable[[StreamEvent], bytes]
+
+MERGE_ABOVE = 256 * 1024
+"""Bytes of held events above which their small pieces are put together: a piece of five characters has an envelope of
+250, and it is content that the limit is meant for."""
+_EVENT_SIZE = 200
+"""What an event without `raw` is reckoned to take beside its content."""
+_OF_WHOLE_TEXT = frozenset({FailureReason.INVALID_JSON, FailureReason.REJECTED_OUTPUT})
 
 
 class JoinNote(msgspec.Struct, frozen=True, rename={"source": "from", "target": "to"}):
@@ -35,12 +42,13 @@ class JoinNote(msgspec.Struct, frozen=True, rename={"source": "from", "target": 
 class Transcript:
     """What of a streamed answer has been delivered downstream so far."""
 
-    __slots__ = ("_barrier", "_is_json", "_limit", "answer", "chars", "joins")
+    __slots__ = ("_barrier", "_is_json", "_limit", "answer", "chars", "is_overlong", "joins")
 
     def __init__(self, facts: RequestFacts, policy: StreamPolicy):
         self.answer = Assembly()
         self.chars = 0
         self.joins: list[JoinNote] = []
+        self.is_overlong = False  # some of the text is no longer kept
         self._limit = policy.max_transcript
         self._is_json = facts.output is not None
         self._barrier = _barrier_of_request(facts)
@@ -51,6 +59,7 @@ class Transcript:
         if event.text:
             self.chars += len(event.text)
             if self.chars > self._limit:
+                self.is_overlong = True
                 self.answer.drop_text()
                 self._barrier = "in an answer too long to be kept for it"
             elif self._is_json:
@@ -91,22 +100,27 @@ class StreamGate:
     `feed` gives the bytes that may leave now. `end` judges the stream; after an Accepted verdict (or a soft
     failure that the caller is to see) `release` gives the rest. `committed` says that something has left.
     `join` is what the caller is told of a stream that goes on from another one, and says that one was begun.
+    `write` writes events as they came; `write_anew` those that did not come in this form (default: the same).
     """
 
     __slots__ = (
+        "_can_merge",
         "_check",
+        "_counted",
         "_holding",
+        "_holds_json",
         "_joiner",
+        "_merge_at",
         "_note",
         "_pending",
         "_policy",
-        "_holds_json",
         "_seen",
         "_size",
         "_started_at",
         "_text",
         "_transcript",
         "_write",
+        "_write_anew",
         "chars",
         "committed",
         "failure",
@@ -125,17 +139,22 @@ class StreamGate:
         started_at: float,
         continuation: Continuation | None = None,
         join: JoinNote | None = None,
+        write_anew: Write | None = None,
     ):
         self._note = join
         self._policy = policy
         self._transcript = transcript
         self._write = write
+        self._write_anew = write_anew or write
         self._check = check
         self._started_at = started_at
         self._joiner = Joiner(continuation) if continuation is not None else None
         self._holds_json = policy.hold_json and facts.output is not None
         self._holding = False  # from here on everything stays until the end
         self._pending: list[StreamEvent] = []
+        self._counted: StreamEvent | None = None  # the last event that only counts tokens: it belongs to the end
+        self._can_merge = facts.n == 1 and not facts.logprobs and not facts.audio
+        self._merge_at = MERGE_ABOVE
         self._size = 0
         self._text = 0  # characters that count towards `commit: {chars: N}`
         self._seen = False  # text that is more than white space, reasoning, or the like has come
@@ -159,20 +178,27 @@ class StreamGate:
             self.usage = event.usage
         if event.finish is not None or event.raw_finish is not None:
             self.finished = True
+        if event.has_content:
+            self.content_at = now  # a repeated part is content too: the upstream is at work
+        elif event.usage is not None and self.content_at and not self._must_hold(event):
+            # Written now it would leave before the finish reason, and a second time if another stream goes on.
+            self._counted = event
+            return b""
         if self._joiner is not None:
             joined = self._join(event)
             if joined is None:
                 return b""
             event = joined
         self.chars += len(event.text)
-        if event.has_content:
-            self.content_at = now
         if self.committed and not self._holding and not self._must_hold(event):
             if self._note is not None and event.has_content:
                 self._tell_join()
             self._transcript.add(event)
-            return self._write(event)
+            return self._written(event)
         return self._hold_back(event, now)
+
+    def _written(self, event: StreamEvent) -> bytes:
+        return self._write_anew(event) if type(event) is MadeEvent else self._write(event)
 
     def poll(self, now: float) -> bytes:
         """What may leave because time has passed (`commit: {seconds: T}`)."""
@@ -191,8 +217,15 @@ class StreamGate:
 
     def _hold_back(self, event: StreamEvent, now: float) -> bytes:
         if event.is_end:
-            return b""  # the end is written anew, once, however often the upstream said it
-        self._size += len(event.raw) or len(event.text) + 200
+            # The end is written anew, once, however often the upstream said it; the end of a join may bring text.
+            if not event.text:
+                return b""
+            event = StreamEvent(text=event.text, choice=event.choice)
+        self._size += _size(event)
+        if self._size > self._merge_at and self._can_merge:
+            self._pending = merged(self._pending)
+            self._size = sum([_size(held) for held in self._pending]) + _size(event)
+            self._merge_at = self._size + MERGE_ABOVE
         if self._size > self._policy.max_held:
             self._pending.clear()
             self.failure = _too_much(self._policy.max_held)
@@ -231,7 +264,7 @@ class StreamGate:
         self._tell_join()
         for event in self._pending:
             self._transcript.add(event)
-            out += self._write(event)
+            out += self._written(event)
         self._pending.clear()
         self._size = 0
         return bytes(out)
@@ -252,7 +285,7 @@ class StreamGate:
         was_open = joiner.state is JoinState.OPEN
         text = joiner.feed(event.text) if event.text else ""
         if was_open and is_turning and joiner.state is JoinState.OPEN:
-            text += joiner.finish()
+            text += joiner.finish(goes_on=bool(event.tools))
         if joiner.state is JoinState.REFUSED:
             self.failure = _refused(joiner.why)
             return None
@@ -270,6 +303,8 @@ class StreamGate:
         failure = self.failure or broken(is_complete, undecodable, has_content=self.content_at > 0)
         if failure is None:
             failure = self._check(self.completion())
+            if failure is not None and self._transcript.is_overlong and failure.reason in _OF_WHOLE_TEXT:
+                failure = None  # the text that was judged is only what is still kept of it
         if failure is not None:
             return Rejected(failure=failure, usage=self.usage)
         return Accepted(usage=self.usage)
@@ -282,6 +317,11 @@ class StreamGate:
         elif text:
             self._pending.insert(0, StreamEvent(text=text))
 
+    @property
+    def repeated(self) -> int:
+        """Characters of this stream that the caller has had from an earlier one."""
+        return 0 if self._joiner is None else self._joiner.repeated
+
     def completion(self) -> Completion:
         """The whole answer as the caller will have it: what was delivered and what is held."""
         answer = self._transcript.answer.fork() if self.committed else Assembly()
@@ -292,6 +332,9 @@ class StreamGate:
     def release(self) -> bytes:
         """All that is still held, in order."""
         self.committed = True
+        if self._counted is not None:
+            self._pending.append(self._counted)
+            self._counted = None
         return self._flush()
 
 
@@ -303,6 +346,15 @@ def broken(is_complete: bool, undecodable: int, *, has_content: bool) -> Failure
         return Failure(reason=FailureReason.MALFORMED_OUTPUT, detail="events that could not be decoded, and no end")
     what = "before its end" if has_content else "before any content"
     return Failure(reason=FailureReason.STREAM_INTERRUPTED, origin=Origin.LOCAL, detail=f"the stream ended {what}")
+
+
+def _size(event: StreamEvent) -> int:
+    if event.raw:
+        return len(event.raw)
+    size = _EVENT_SIZE + len(event.text) + len(event.reasoning) + len(event.refusal)
+    for delta in event.tools:
+        size += len(delta.arguments)
+    return size
 
 
 def _too_much(limit: int) -> Failure:

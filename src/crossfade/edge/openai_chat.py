@@ -23,7 +23,7 @@ DONE: Final = b"data: [DONE]\n\n"
 class ChatEventWriter:
     """An `EventWriter` of OpenAI chunks: passes them, or writes them under the first stream's identity."""
 
-    __slots__ = ("_created", "_facts", "_id", "_model", "_request", "_writer")
+    __slots__ = ("_created", "_facts", "_has_begun", "_id", "_model", "_request", "_writer")
 
     def __init__(self, facts: RequestFacts, request: str):
         self._facts = facts
@@ -31,6 +31,7 @@ class ChatEventWriter:
         self._id = ""
         self._model = ""
         self._created = 0
+        self._has_begun = False  # a chunk of a passed stream is out
         self._writer: ChunkWriter | None = None
 
     def leg(self, passes: bool) -> Callable[[StreamEvent], bytes]:
@@ -39,17 +40,16 @@ class ChatEventWriter:
     def _passed(self, event: StreamEvent) -> bytes:
         if not self._id and event.id:
             self._id, self._model, self._created = event.id, event.model, event.created
-        if event.raw or self._writer is None:
-            return event.raw
-        return self._writer.write(event)
+        if event.raw:
+            self._has_begun = True
+        return event.raw  # without it, an event's chunk has left with its first event
 
     def _written(self, event: StreamEvent) -> bytes:
         if self._writer is None:
-            is_continuing = bool(self._id)
-            if not is_continuing:
-                self._id, self._model = event.id or f"chatcmpl-{self._request}", event.model
-                self._created = event.created or int(time.time())
-            self._writer = self._new_writer(is_continuing)
+            self._id = self._id or event.id or f"chatcmpl-{self._request}"
+            self._model = self._model or event.model
+            self._created = self._created or event.created or int(time.time())
+            self._writer = self._new_writer(self._has_begun)
         return self._writer.write(event)
 
     def _new_writer(self, is_continuing: bool) -> ChunkWriter:

@@ -78,12 +78,20 @@ class Engine:
         self._ticker = None
         now = perf_counter()
         for runner in [r for r in self.runners if r.due <= now]:
-            runner.on_tick(now)
+            try:
+                runner.on_tick(now)
+            except Exception as error:  # a fault in one request must not stop the clock of the others
+                self.report(error)
+                runner.on_fault(now)
         for relay in [r for r, until in self.draining.items() if until <= now]:
             del self.draining[relay]
             relay.abort()
         if self.runners or self.draining:
             self._arm()
+
+    def report(self, error: Exception) -> None:
+        """Tells the loop's exception handler of a fault of ours."""
+        self._loop.call_exception_handler({"message": "a request could not be handled", "exception": error})
 
     def close(self) -> None:
         """Ends everything under way without an answer, and the transport."""

@@ -18,9 +18,11 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What the caller got. `status` 499: it had gone."""
+    """What the caller got. `status` 499: it had gone. `attempt` is the one whose answer was delivered, whole, by the
+    target `served`."""
 
     status: int
+    attempt: int | None = None
     served: str | None = None
     error: str | None = None
     flagged: str | None = None
@@ -47,13 +49,13 @@ def request_row(
     """The row of one request with its attempts."""
     records = dispatch.records
     rows = tuple([_attempt_row(record) for record in records])
-    served = next((r for r in reversed(records) if r.number and r.failure is None), None)
     lost = 0.0
-    if len(records) > 1 and served is not None:
-        lost = served.started_s
+    if len(records) > 1 and outcome.attempt is not None:
+        lost = next(record.started_s for record in records if record.number == outcome.attempt)
     usage = outcome.usage
-    costs = [row.cost_usd for row in rows if row.reason is None and row.cost_usd is not None]
-    wasted = [row.cost_usd for row in rows if row.reason is not None and row.cost_usd is not None]
+    # An answer may be delivered in spite of its failure: cut at the token limit, or with a soft failure.
+    costs = [row.cost_usd for row in rows if row.number == outcome.attempt and row.cost_usd is not None]
+    wasted = [row.cost_usd for row in rows if row.number != outcome.attempt and row.cost_usd is not None]
     return RequestEnded(
         id=id,
         at=time.time(),
@@ -72,7 +74,7 @@ def request_row(
         bytes_out=bytes_out,
         error=outcome.error,
         flagged=outcome.flagged,
-        joined=len(dispatch.transcript.joins),
+        joined=len(dispatch.joins),
         in_band_error=outcome.in_band_error,
         input_tokens=None if usage is None else usage.prompt,
         output_tokens=None if usage is None else usage.completion,
@@ -120,7 +122,7 @@ def _primary_cost(records: Sequence[AttemptRecord], usage: Usage | None) -> floa
 
 def trace_member(dispatch: Dispatch, wants_trace: bool) -> bytes | None:
     """The `crossfade` member of an answer: its joins, always; with `trace`, one entry per attempt and skip."""
-    joins = dispatch.transcript.joins
+    joins = dispatch.joins
     if not joins and not wants_trace:
         return None
     member: dict[str, Any] = {}
@@ -150,20 +152,20 @@ def _trace_entry(record: AttemptRecord) -> dict[str, Any]:
     return {name: value for name, value in entry.items() if value is not None}
 
 
-def joined_usage(transcript: Transcript, usage: Usage | None) -> Usage | None:
+def joined_usage(transcript: Transcript, usage: Usage | None, repeated: int) -> Usage | None:
     """What the caller has used of a joined answer: the prompt once, and all that was delivered.
 
-    The stream that broke off never said what it used, so its part is estimated at four characters a token, and the
-    delivered text that the last target was shown again is taken off its count of the prompt.
+    `usage` is the last target's count, and `repeated` are the characters of its answer that the caller had before.
+    The streams that broke off never said what they used, so their part is estimated at four characters a token, and
+    so is the delivered text that the last target was shown again, which is taken off its count of the prompt.
     """
     if usage is None or not transcript.joins:
         return usage
     shown = transcript.joins[-1].at_chars // 4
+    prompt = max(1, usage.prompt - shown)
     return Usage(
-        prompt=max(1, usage.prompt - shown),
-        completion=max(usage.completion, transcript.chars // 4),
-        cached=min(usage.cached, max(1, usage.prompt - shown)),
+        prompt=prompt,
+        completion=shown + max(0, usage.completion - repeated // 4),
+        cached=min(usage.cached, prompt),
         reasoning=usage.reasoning,
     )
-
-

@@ -10,8 +10,11 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from crossfade.core.assembly import MadeEvent
 from crossfade.core.errors import TimedOut, TransportError
-from crossfade.core.exchange import Completion, StreamEvent, ToolDelta
+from crossfade.core.exchange import Completion, Finish, StreamEvent, ToolDelta
 from crossfade.core.failure import Failure, FailureReason, Origin
 from crossfade.core.limits import AttemptTimers
 from crossfade.core.steps import Send
@@ -87,6 +90,8 @@ class Relay:
             self.runner.wake_by(self.timers.due())  # the limits of a stream count from here, not from the dial
 
     def on_head(self, head: ResponseHead) -> None:
+        if self.is_over:
+            return
         now = perf_counter()
         self.head = head
         self.timers.on_bytes(now)
@@ -103,25 +108,42 @@ class Relay:
     def on_body(self, data: bytes) -> None:
         if self.is_over:
             return
-        mode = self._mode
-        if mode == _EVENTS:
-            self._take_events(data)
-        elif mode == _WHOLE:
-            self._take_whole(data)
-        elif mode == _ERROR:
-            self._take_error(data)
-        else:
-            self._take_unknown(data)
+        try:
+            if self._mode == _EVENTS:
+                self._take_events(data)
+            elif self._mode == _WHOLE:
+                self._take_whole(data)
+            elif self._mode == _ERROR:
+                self._take_error(data)
+            else:
+                self._take_unknown(data)
+        except Exception as error:  # a fault of ours must end the request, and reach no other
+            self._on_fault(error)
 
     def on_end(self) -> None:
         self.is_closed = True
         if self.is_over:
             self.runner.engine.draining.pop(self, None)
             return
-        now = perf_counter()
+        try:
+            self._take_end(perf_counter())
+        except Exception as error:  # as above
+            self._on_fault(error)
+
+    def on_failure(self, error: TransportError) -> None:
+        self.is_closed = True
+        if self.is_over:
+            self.runner.engine.draining.pop(self, None)
+            return
+        try:
+            self._take_failure(error, perf_counter())
+        except Exception as fault:  # as above
+            self._on_fault(fault)
+
+    def _take_end(self, now: float) -> None:
         if self._mode == _EVENTS:
             assert self.reader is not None
-            self._pass(self.reader.close(), now)
+            self._pass(self._rest(), now)
             if not self.is_over:
                 self._conclude(self._end_of_stream(), now)
         elif self._mode == _ERROR:
@@ -129,16 +151,27 @@ class Relay:
         else:
             self._conclude(self._read_whole(), now)
 
-    def on_failure(self, error: TransportError) -> None:
-        self.is_closed = True
-        if self.is_over:
-            self.runner.engine.draining.pop(self, None)
-            return
-        now = perf_counter()
+    def _take_failure(self, error: TransportError, now: float) -> None:
         if self._mode == _ERROR:
             self._conclude(self._read_error(), now)
+        elif self._mode == _EVENTS and self.reader is not None and self.reader.is_complete:
+            # The provider's own end has come; how the connection ended says nothing of the answer.
+            self._conclude(self._end_of_stream(), now)
+        else:
+            self._conclude(Rejected(failure=failure_of(error)), now)
+
+    def _on_fault(self, error: Exception) -> None:
+        """Something of ours failed while it handled this answer: the attempt is over, and with it the request."""
+        self.runner.engine.report(error)
+        if self.is_over:
+            self.runner.on_fault(perf_counter())
             return
-        self._conclude(Rejected(failure=failure_of(error)), now)
+        failure = Failure(reason=FailureReason.INTERNAL_ERROR, origin=Origin.LOCAL, detail=type(error).__name__)
+        try:
+            self._conclude(Rejected(failure=failure), perf_counter())
+        except Exception as second:  # even saying so failed
+            self.runner.engine.report(second)
+            self.runner.on_fault(perf_counter())
 
     # --- bodies ----------------------------------------------------------------------------------------------
 
@@ -173,8 +206,27 @@ class Relay:
     def _take_events(self, data: bytes) -> None:
         now = perf_counter()
         self.timers.on_bytes(now)
+        self._pass(self._read(data), now)
+
+    def _read(self, data: bytes) -> Sequence[StreamEvent]:
+        """What `data` says. An adapter that cannot cope with it has met bytes that nobody foresaw: it is reported, and
+        the answer is a malformed one, so that the next target is asked."""
         assert self.reader is not None
-        self._pass(self.reader.feed(data), now)
+        try:
+            return self.reader.feed(data)
+        except Exception as error:  # see above
+            return (self._unreadable(error),)
+
+    def _rest(self) -> Sequence[StreamEvent]:
+        assert self.reader is not None
+        try:
+            return self.reader.close()
+        except Exception as error:  # as in `_read`
+            return (self._unreadable(error),)
+
+    def _unreadable(self, error: Exception) -> StreamEvent:
+        self.runner.engine.report(error)
+        return StreamEvent(failure=_unreadable(error))
 
     def _pass(self, events: Sequence[StreamEvent], now: float) -> None:
         """Lets the gate have `events` and the caller what may leave because of them."""
@@ -220,7 +272,17 @@ class Relay:
 
     def _end_of_stream(self) -> Verdict:
         assert self.reader is not None and self.gate is not None
-        return self.gate.end(self.reader.is_complete, self.reader.undecodable)
+        verdict = self.gate.end(self.reader.is_complete, self.reader.undecodable)
+        if isinstance(verdict, Rejected) and verdict.failure is self.gate.failure:
+            return Rejected(failure=self._as_said(verdict.failure), usage=verdict.usage)
+        return verdict
+
+    def _as_said(self, failure: Failure) -> Failure:
+        """An error that the provider gave in the place of an answer, with the status it came under: however harmless
+        its reason, there is no answer that could be delivered as it was received."""
+        if failure.status is not None or failure.origin is not Origin.UPSTREAM or self.head is None:
+            return failure
+        return msgspec.structs.replace(failure, status=self.head.status)
 
     def _read_error(self) -> Verdict:
         assert self.head is not None
@@ -231,9 +293,13 @@ class Relay:
         """The verdict on a buffered body; in the place of a stream it is turned into one."""
         self.body = b"".join(self._pieces)
         self._pieces.clear()
-        answer = self.upstream.provider.completion(self.body)
+        try:
+            answer = self.upstream.provider.completion(self.body)
+        except Exception as error:  # as in `_read`
+            self.runner.engine.report(error)
+            answer = _unreadable(error)
         if isinstance(answer, Failure):
-            return Rejected(failure=answer)
+            return Rejected(failure=self._as_said(answer))
         self.completion = answer
         if self.gate is not None:
             return self._stream_whole(answer)
@@ -306,6 +372,11 @@ class Relay:
             self.call.pause()
             self.timers.on_pause(now)
 
+    def silent_for(self, now: float) -> float:
+        """Seconds without a sign of life from the upstream; what came while nobody read is not known."""
+        paused_at = self.timers.paused_at
+        return max(0.0, (now if paused_at is None else paused_at) - self.timers.silent_since)
+
     def resume(self, now: float) -> None:
         if self.call is not None and not self.is_closed:
             self.call.resume()
@@ -318,29 +389,39 @@ def failure_of(error: TransportError) -> Failure:
     return Failure(reason=error.reason, origin=Origin.LOCAL, detail=error.detail, phase=phase)
 
 
+def _unreadable(error: Exception) -> Failure:
+    return Failure(
+        reason=FailureReason.MALFORMED_OUTPUT,
+        origin=Origin.LOCAL,
+        detail=f"the answer could not be read ({type(error).__name__})",
+    )
+
+
 def events_of(answer: Completion) -> list[StreamEvent]:
     """A whole answer as a stream, for a server that gave one where a stream was asked for."""
-    events = [StreamEvent(id=answer.id, model=answer.model, created=answer.created)]
+    events: list[StreamEvent] = [MadeEvent(id=answer.id, model=answer.model, created=answer.created)]
     for choice in answer.choices:
         at = choice.index
         if choice.reasoning:
-            events.append(StreamEvent(choice=at, reasoning=choice.reasoning))
+            events.append(MadeEvent(choice=at, reasoning=choice.reasoning))
         if choice.text:
-            events.append(StreamEvent(choice=at, text=choice.text))
+            events.append(MadeEvent(choice=at, text=choice.text))
         if choice.refusal:
-            events.append(StreamEvent(choice=at, refusal=choice.refusal))
+            events.append(MadeEvent(choice=at, refusal=choice.refusal))
         for index, call in enumerate(choice.tool_calls):
             delta = ToolDelta(index=index, id=call.id, name=call.name, arguments=call.arguments)
-            events.append(StreamEvent(choice=at, tools=(delta,)))
+            events.append(MadeEvent(choice=at, tools=(delta,)))
+        # A stream has to say how it ended, also where the body did not.
+        natural = Finish.TOOL_CALLS if choice.tool_calls else Finish.STOP
         events.append(
-            StreamEvent(
+            MadeEvent(
                 choice=at,
-                finish=choice.finish,
+                finish=choice.finish or (natural if choice.failure is None else None),
                 raw_finish=choice.raw_finish or "stop",
                 stopped_by_sequence=choice.stopped_by_sequence,
                 failure=choice.failure,
             )
         )
     if answer.usage is not None:
-        events.append(StreamEvent(usage=answer.usage))
+        events.append(MadeEvent(usage=answer.usage))
     return events

@@ -189,6 +189,7 @@ class Runner:
             self.job.received_at,
             step.continuation,
             step.join,
+            self._writer.leg(False),
         )
 
     # --- facts from relays -----------------------------------------------------------------------------------
@@ -235,11 +236,23 @@ class Runner:
         if self.is_done:
             return
         now = perf_counter()
-        silent = {n: now - relay.timers.silent_since for n, relay in self._relays.items() if not relay.is_over}
+        silent = {n: relay.silent_for(now) for n, relay in self._relays.items() if not relay.is_over}
         self.dispatch.on_cancel(now, silent)
         self._tell()
         self._record(Outcome(status=499, error=FailureReason.CANCELLED), now)
         self._finish()
+
+    def on_fault(self, now: float) -> None:
+        """Something of ours failed, so that no step can be relied on: the request ends with what can still be said."""
+        if self.is_done:
+            return
+        self.dispatch.on_cancel(now, {})
+        step = GiveUp(status=500, code=FailureReason.INTERNAL_ERROR, message="The gateway failed to handle this request.")
+        try:
+            self._give_up(step, now)
+        except Exception as error:  # then nothing can be said
+            self.engine.report(error)
+            self._finish()
 
     def on_pressure(self, is_pressed: bool) -> None:
         """The caller reads slower than the upstream writes, or no longer does. Only a committed stream is held."""
@@ -323,14 +336,16 @@ class Runner:
             self._start(self._headers(now, relay, flagged))
         tail = self._announced(relay, relay.gate.release())
         transcript = self.dispatch.transcript
-        usage = joined_usage(transcript, relay.gate.usage)
+        usage = joined_usage(transcript, relay.gate.usage, relay.gate.repeated)
         tail += self._writer.end(
             usage if transcript.joins else None, trace_member(self.dispatch, self.job.wants_trace)
         )
         self.bytes_out += len(tail)
         if self.first_out_at is None:
             self.first_out_at = now
-        outcome = Outcome(status=200, served=relay.send.target.name, flagged=flagged, usage=usage)
+        outcome = Outcome(
+            status=200, attempt=relay.send.attempt, served=relay.send.target.name, flagged=flagged, usage=usage
+        )
         downstream = self.downstream
         self._record(outcome, now, lambda: downstream.finish(tail))
         self._finish()
@@ -347,7 +362,11 @@ class Runner:
         self.bytes_out = len(body)
         self.first_out_at = now
         outcome = Outcome(
-            status=200, served=relay.send.target.name, flagged=flagged, usage=completion.usage
+            status=200,
+            attempt=relay.send.attempt,
+            served=relay.send.target.name,
+            flagged=flagged,
+            usage=completion.usage,
         )
         downstream = self.downstream
         self._record(outcome, now, lambda: downstream.respond(200, headers, body))

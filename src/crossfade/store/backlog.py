@@ -125,7 +125,8 @@ class Backlog:
             self._changed.wait_for(lambda: self._blocks or self._is_closing)
             if not self._blocks:
                 return None
-            size, taken = 0, []
+            size = 0
+            taken: list[bytes | bytearray] = []
             for block in self._blocks:
                 if taken and size + len(block) > _BATCH_BYTES:
                     break

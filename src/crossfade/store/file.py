@@ -1,7 +1,7 @@
 """The file that is being written: its name, its header, when a new one is begun, what happens after an error.
 
 Knows one file at a time and blocks as long as the disk does. Whoever calls decides on which thread; never on two at
-once. Whole lines only are ever begun: after an error the same line goes on in the same file, or starts over in a new one.
+once. No line is lost to an error: it goes on in the same file, or starts over in a new one.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The journal: what happened, as lines that are with the kernel before the answers they speak of have left.
 
-Decides when lines are written and how long an answer may wait for that. In a good hour the lines of one turn of the loop
-go out in one write, then the answers' last bytes. When a write fails or is slow, lines go to a backlog in memory that a
-thread writes, and answers wait for nothing, until the disk has been calm for a while. Knows nothing of requests, nor of
-who reads. All methods are for the loop's thread.
+Decides when lines are written and how long an answer may wait for that. In a good hour the lines of one turn of the
+loop go out in one write, then the answers' last bytes. When a write fails or is slow, lines go to a backlog in memory
+that a thread writes, and answers wait for nothing, until the disk has been calm for a while. Knows nothing of requests,
+nor of who reads. All methods are for the loop's thread.
 """
 
 from __future__ import annotations
@@ -65,9 +65,10 @@ class _Group(msgspec.Struct):
 class Journal:
     """Appends events to a file of its own in `folder`, which is made if need be.
 
-    `version` is the configuration's. With `fsync`, answers wait until their lines are on the disk, SYNC_LIMIT seconds at
-    most. `report` hears of trouble: when it begins and ends, and what was lost. Nothing here raises for the disk's sake,
-    not even at the start: `is_degraded` says whether the disk is in trouble, `lost` counts lines that are not on record.
+    `version` is the configuration's. With `fsync`, answers wait until their lines are on the disk, SYNC_LIMIT seconds
+    at most. `report` hears of trouble: when it begins and ends, and what was lost. Nothing here raises for the disk's
+    sake, not even at the start: `is_degraded` says whether the disk is in trouble, `lost` counts lines that are not on
+    record.
     """
 
     def __init__(
@@ -140,10 +141,10 @@ class Journal:
             self._thens.append(then)
         if not self._is_scheduled:
             self._is_scheduled = True
-            if self._is_closed:
-                self._flush()
-            else:
+            try:
                 self._call_soon(self._flush)
+            except RuntimeError:  # the loop is closed
+                self._flush()
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Writes all there is, with `timeout` seconds for a disk in trouble; whether all is written. Blocks."""

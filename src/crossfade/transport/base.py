@@ -14,7 +14,7 @@ import msgspec
 from crossfade.core.errors import TransportError
 
 
-class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     """Where a provider is reached. Connections are shared by equal endpoints.
 
     `network`: `public` refuses private addresses at dial time unless `host` is itself such a literal;
