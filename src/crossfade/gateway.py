@@ -23,12 +23,14 @@ from crossfade.core.health import HealthBoard
 from crossfade.core.policy import HealthPolicy
 from crossfade.edge.app import App
 from crossfade.edge.auth import Gate, Key
-from crossfade.edge.status import AdminApp, Status
+from crossfade.edge.admin import AdminApp
+from crossfade.edge.status import Status
 from crossfade.engine.engine import Engine
 from crossfade.engine.ports import Recorder
 from crossfade.engine.targets import Upstream, Upstreams, upstreams_of
 from crossfade.http1.listener import Listener
 from crossfade.http1.request import Limits
+from crossfade.rehearsal.faults import Injection
 from crossfade.providers.registry import provider_for, versioned
 from crossfade.transport.base import Transport
 from crossfade.transport.chaos import ChaosTransport, Fault
@@ -45,12 +47,19 @@ class Gateway:
     """
 
     def __init__(
-        self, config: Config, app: App, status: Status, extra_keys: tuple[tuple[str, Key], ...], health: HealthPolicy
+        self,
+        config: Config,
+        app: App,
+        status: Status,
+        injection: Injection,
+        extra_keys: tuple[tuple[str, Key], ...],
+        health: HealthPolicy,
     ):
         self.config = config
         self.app = app
         self.engine = app.engine
         self.board = app.engine.board
+        self.injection = injection
         self._status = status
         self._extra_keys = extra_keys
         self._health = health
@@ -78,10 +87,10 @@ class Gateway:
         loop = asyncio.get_running_loop()
         board = HealthBoard(random.Random().random, health)
         board.configure(config.routes.values(), health)
-        faults = tuple(faults)
         inner: Transport = transport or HttpTransport(loop=loop, proxies=environ)
+        chaos = ChaosTransport(inner, faults, loop=loop)
         engine = Engine(
-            transport=ChaosTransport(inner, faults, loop=loop) if faults else inner,
+            transport=chaos,
             upstreams=_upstreams(config, environ),
             board=board,
             recorder=recorder,
@@ -93,7 +102,8 @@ class Gateway:
         status = Status(
             board, version=config.version, program=crossfade.__version__, under_way=lambda: len(runners)
         )
-        gateway = cls(config, App(engine, Directory(config), gate, status), status, extra_keys, health)
+        app = App(engine, Directory(config), gate, status)
+        gateway = cls(config, app, status, Injection(chaos, config, loop.time), extra_keys, health)
         if is_listening:
             try:
                 await gateway._listen()
@@ -112,7 +122,7 @@ class Gateway:
         server = self.config.server
         limits = msgspec.convert(msgspec.structs.asdict(self.config.limits), Limits)
         self._listeners.append(await _listener(self.config, "listen", server.listen.host, server.listen.port, self.app, limits))
-        admin = AdminApp(self._status)
+        admin = AdminApp(self._status, self.injection, is_loopback=server.admin.is_loopback)
         self._listeners.append(await _listener(self.config, "admin", server.admin.host, server.admin.port, admin, Limits()))
 
     @property
@@ -147,7 +157,7 @@ class Gateway:
         self.app.directory = Directory(config)
         self.app.gate = _gate(config, self._extra_keys)
         self._status.configuration = config.version
-        self.config = config
+        self.config = self.injection.config = config
         return tuple(name for name in _AT_START if getattr(before, name) != getattr(config, name))
 
     async def close(self, timeout: float = DRAIN_TIME) -> None:

@@ -73,7 +73,7 @@ class Course:
     ):
         self.now = now
         self.rungs = tuple(rung(one) if isinstance(one, str) else one for one in chain)
-        self.board = board or HealthBoard(lambda: HALF, health or HealthPolicy())
+        self.board = HealthBoard(lambda: HALF, health or HealthPolicy()) if board is None else board
         self.policy = RoutePolicy(
             fallback_on=fallback_reasons(fallback_on),
             retry=retry or RetryPolicy(),

@@ -136,7 +136,7 @@ def test_all_tokens_spent_on_reasoning_is_an_honest_length(simulator: ProviderSi
         scripts = [body] if mode == "buffered" else [*stream, DONE]
         async with (
             raw.serving(list(scripts)),
-            chain_stage(simulator, {"a": "openai", "b": "openai"}, route(mode), more={"a": raw.yaml}) as stage,
+            chain_stage(simulator, {"a": "openai", "b": "openai"}, route(mode), more={"a": f"{raw.yaml}, vendor: openai"}) as stage,
         ):
             answer = await stage.ask(stream=mode == "streamed")
             assert answer.text == "" and answer.finishes == ["length"]

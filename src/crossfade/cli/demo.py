@@ -43,7 +43,7 @@ _CONFIG = """\
 # Written by `crossfade demo`: one route, three providers, all of them simulated.
 server: {{listen: {host}:{gateway}, admin: {host}:{status}}}
 state_dir: .
-log: {{level: error}}    # the demo shows by itself what happens
+log: {{level: error}}    # all else the demo shows by itself
 providers:
   openai: {{base_url: {simulator}/p/openai/v1, vendor: openai, api_keys: []}}
   anthropic: {{base_url: {simulator}/p/anthropic/v1, vendor: anthropic, api_keys: []}}

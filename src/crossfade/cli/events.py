@@ -153,7 +153,12 @@ class _View:
     def follow(self) -> None:
         """The newest of what is there, then what comes, until Ctrl-C."""
         if self._folder.exists():
-            self._print(deque(self._chosen(is_growing=True), maxlen=self._limit))
+            chosen = self._chosen(is_growing=True)
+            if self._limit is None:
+                for stored in chosen:
+                    self._print([stored])
+            else:
+                self._print(deque(chosen, maxlen=self._limit))
         while True:
             sleep(POLL_S)
             if self._folder.exists():

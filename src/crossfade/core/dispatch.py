@@ -226,7 +226,7 @@ class Dispatch:
         if not self._most_calls:
             self._most_calls = self.walk.policy.retry.max_attempts or _default_attempts(self.walk.plan)
         if self.calls >= self._most_calls:
-            self._why_untried = f"{self.calls} calls were made"
+            self._why_untried = f"max_attempts ({self.calls}) was reached"
             return False
         return True
 
@@ -304,11 +304,11 @@ class Dispatch:
             price_out=target.price_out,
         )
         self.records.append(record)
-        if self._unfit:
-            self._note_unfit(now)
         if self._last is not None and self._last[0] != target.name:
             self._note_fallback(*self._last, target.name, mode)
         self._last = (target.name, "slow_trial")
+        if self._unfit:
+            self._note_unfit(now)
         self._in_flight[number] = _Attempt(number, place, rung, target, health, permit, limits, stream, record)
         if self._cut is None:
             return Send(attempt=number, target=target, limits=limits, stream=stream, mode=mode)
@@ -404,7 +404,6 @@ class Dispatch:
                 health.settle_unused(permit, now)
         if not is_paid:
             return None
-        self._ends.pop(rung.name, None)
         mode = "trial" if permit is None or permit.is_trial else "fresh"
         return self._send(place, rung, target, health, permit, now, mode)
 

@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 
 from crossfade.core.health import HealthBoard, Out, TargetView
-from crossfade.edge.problems import problem
 from crossfade.http1.request import Request
 
 _JSON = ("content-type", "application/json")
@@ -56,32 +55,6 @@ class Status:
 
     def _send(self, request: Request, status: int, body: dict[str, Any]) -> None:
         request.respond(status, [_JSON, _NO_STORE], msgspec.json.encode(body))
-
-
-class AdminApp:
-    """The handler of the admin listener: probes, and `/status` with the health of every target."""
-
-    def __init__(self, status: Status):
-        self._status = status
-
-    def on_head(self, request: Request) -> None:
-        if request.path in ("/healthz", "/readyz", "/status"):
-            self._status.answer(request)
-            return
-        headers, body = self.problem(404, f"There is no {request.path!r} here.", request.path)
-        request.respond(404, headers, body)
-
-    def on_request(self, request: Request) -> None:
-        """Nothing gets here: every head is answered."""
-
-    def on_gone(self, request: Request) -> None:
-        """Nothing is under way."""
-
-    def on_pressure(self, request: Request, is_pressed: bool) -> None:
-        """Answers are short."""
-
-    def problem(self, status: int, message: str, path: str) -> tuple[list[tuple[str, str]], bytes]:
-        return problem(status, message)
 
 
 def _shown(view: TargetView, now: float) -> dict[str, Any]:

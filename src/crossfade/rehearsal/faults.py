@@ -5,7 +5,7 @@ The transport's fault injection knows no dialects, so what an empty answer looks
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 
@@ -14,7 +14,7 @@ import msgspec
 from crossfade.config.settings import Config
 from crossfade.core.errors import InvalidRequest
 from crossfade.core.target import Dialect
-from crossfade.transport.chaos import Fault, FaultKind, parse_fault
+from crossfade.transport.chaos import ChaosTransport, Fault, FaultKind, parse_fault
 
 _EMPTY: Mapping[Dialect, bytes] = MappingProxyType(
     {
@@ -27,6 +27,38 @@ _EMPTY: Mapping[Dialect, bytes] = MappingProxyType(
 )
 
 
+class Injection:
+    """The faults that are injected below dispatch of a running gateway. `providers` are those of its configuration."""
+
+    def __init__(self, transport: ChaosTransport, config: Config, clock: Callable[[], float]):
+        self.config = config
+        self._transport = transport
+        self._clock = clock
+
+    def set(self, asked: Iterable[tuple[str, float, float]]) -> None:
+        """Replaces all faults: each is `target=kind`, its share of the calls, and the seconds until it is off.
+        Raises InvalidRequest, and then everything is as it was."""
+        now = self._clock()
+        rules: list[Fault] = []
+        for text, rate, seconds in asked:
+            for fault in faults_of([text], self.config):
+                rules.append(msgspec.structs.replace(fault, rate=rate, expires_at=now + seconds))
+        self._transport.set_rules(rules)
+
+    def shown(self) -> list[dict[str, str | float]]:
+        """The faults that are on."""
+        now = self._clock()
+        live = [rule for rule in self._transport.rules if rule.expires_at is None or rule.expires_at > now]
+        return [_shown(rule, now) for rule in live]
+
+
+def _shown(fault: Fault, now: float) -> dict[str, str | float]:
+    shown: dict[str, str | float] = {"target": fault.match, "kind": fault.kind, "rate": fault.rate}
+    if fault.expires_at is not None:
+        shown["expires_in"] = round(fault.expires_at - now, 1)
+    return shown
+
+
 def faults_of(texts: Iterable[str], config: Config) -> list[Fault]:
     """The faults of `TARGET=KIND` texts; TARGET is a provider, `provider/model`, or a pattern of either.
 
@@ -37,11 +69,11 @@ def faults_of(texts: Iterable[str], config: Config) -> list[Fault]:
         try:
             fault = parse_fault(text)
         except ValueError as error:
-            raise InvalidRequest(f"--break {text}: {error}") from None
+            raise InvalidRequest(f"{text}: {error}") from None
         providers = [name for name in config.providers if fnmatchcase(name, fault.match.partition("/")[0])]
         if not providers:
             known = ", ".join(config.providers)
-            raise InvalidRequest(f"--break {text}: no provider is called {fault.match!r}; there are {known}")
+            raise InvalidRequest(f"{text}: no provider is called {fault.match!r}; there are {known}")
         faults += [_for_provider(fault, name, config) for name in providers]
     return faults
 

@@ -1,0 +1,153 @@
+"""The admin listener: probes that never fail for a provider's outage, status, and fault injection."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crossfade.config.loader import load_config
+from crossfade.core.events import Event
+from crossfade.gateway import Gateway
+from crossfade.providers.registry import VENDORS
+from crossfade.testing import ProviderSimulator
+from tests.support import run
+
+Answer = tuple[int, Any]
+
+
+class Forgetful:
+    """A recorder that keeps nothing."""
+
+    def record(self, event: Event, then: Callable[[], None] | None = None) -> None:
+        if then is not None:
+            then()
+
+    def tell(self, event: Event) -> None:
+        """Nobody wants to know here."""
+
+
+def asked(port: int, method: str, path: str, body: object = None, **headers: str) -> Answer:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        sent = None if body is None else json.dumps(body)
+        given = {"content-type": "application/json", **{name.replace("_", "-"): value for name, value in headers.items()}}
+        connection.request(method, path, sent, given)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    finally:
+        connection.close()
+
+
+async def with_gateway(tmp_path: Path, simulator: ProviderSimulator, scene: Callable[[Gateway], Any]) -> Any:
+    """Runs `scene` in a thread beside a gateway of two providers."""
+    file = tmp_path / "crossfade.yaml"
+    one, two = (simulator.base_url("openai", name) for name in ("one", "two"))
+    file.write_text(
+        "server: {listen: 127.0.0.1:0, admin: 127.0.0.1:0}\n"
+        f'providers: {{one: {{dialect: openai, base_url: "{one}"}}, two: {{dialect: openai, base_url: "{two}"}}}}\n'
+        "routes: {chat: {chain: [one/model, two/model], retry: {delay: 0}}}\n"
+    )
+    async with await Gateway.open(load_config(file, {}, VENDORS), {}, Forgetful()) as gateway:
+        return await asyncio.to_thread(scene, gateway)
+
+
+def chat(gateway: Gateway) -> Answer:
+    body = {"model": "chat", "messages": [{"role": "user", "content": "Hello"}]}
+    return asked(gateway.port, "POST", "/v1/chat/completions", body)
+
+
+def test_it_stays_healthy_and_ready_while_every_provider_is_down(tmp_path: Path) -> None:
+    with ProviderSimulator() as simulator:
+        simulator.schedule(then="503")
+
+        def scene(gateway: Gateway) -> None:
+            for _ in range(8):
+                assert chat(gateway)[0] in (502, 503)
+            for port in (gateway.port, gateway.admin_port):
+                assert asked(port, "GET", "/healthz")[0] == 200
+                assert asked(port, "GET", "/readyz") == (200, {"status": "ready"})
+            status, body = asked(gateway.admin_port, "GET", "/status")
+            assert status == 200
+            assert body["targets"]["one/model#0"]["breaker"] == "open"
+            assert body["targets"]["one/model#0"]["available"] is False
+
+        run(with_gateway(tmp_path, simulator, scene))
+
+
+def test_status_is_not_served_on_the_public_listener(tmp_path: Path) -> None:
+    with ProviderSimulator() as simulator:
+
+        def scene(gateway: Gateway) -> None:
+            assert asked(gateway.port, "GET", "/status")[0] == 404
+            assert asked(gateway.port, "GET", "/faults")[0] == 404
+
+        run(with_gateway(tmp_path, simulator, scene))
+
+
+def test_an_injected_fault_makes_real_fallbacks_until_it_is_taken_away(tmp_path: Path) -> None:
+    with ProviderSimulator() as simulator:
+
+        def scene(gateway: Gateway) -> None:
+            admin = gateway.admin_port
+            fault = {"target": "one", "kind": "500", "expires_in": "1m"}
+            status, body = asked(admin, "PUT", "/faults", [fault])
+            assert status == 200
+            assert [(f["target"], f["kind"], f["rate"]) for f in body["faults"]] == [("one", "500", 1.0)]
+            assert chat(gateway)[0] == 200
+            assert (simulator.counts("one")["calls"], simulator.counts("two")["calls"]) == (0, 1)
+            assert asked(admin, "GET", "/faults")[1]["faults"]
+            assert asked(admin, "DELETE", "/faults") == (200, {"faults": []})
+            assert chat(gateway)[0] == 200
+            assert simulator.counts("one")["calls"] == 1
+
+        run(with_gateway(tmp_path, simulator, scene))
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ([{"target": "one", "kind": "bogus"}], "no kind of fault"),
+        ([{"target": "nobody", "kind": "500"}], "no provider is called 'nobody'"),
+        ([{"target": "one", "kind": "500", "rate": 2}], "rate"),
+        ([{"target": "one", "kind": "500", "expires_in": "soon"}], "expires_in"),
+        ([{"target": "one", "kind": "500", "color": 1}], "color"),
+        ({"target": "one"}, "list"),
+    ],
+)
+def test_a_bad_fault_is_refused_and_changes_nothing(tmp_path: Path, body: object, words: str) -> None:
+    with ProviderSimulator() as simulator:
+
+        def scene(gateway: Gateway) -> None:
+            asked(gateway.admin_port, "PUT", "/faults", [{"target": "two", "kind": "503"}])
+            status, answer = asked(gateway.admin_port, "PUT", "/faults", body)
+            assert status == 400
+            assert words in answer["error"]["message"]
+            assert [f["target"] for f in asked(gateway.admin_port, "GET", "/faults")[1]["faults"]] == ["two"]
+
+        run(with_gateway(tmp_path, simulator, scene))
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"host": "evil.example"}, 403),
+        ({"origin": "https://evil.example"}, 403),
+        ({"sec_fetch_site": "cross-site"}, 403),
+        ({"content_type": "text/plain"}, 415),
+    ],
+)
+def test_web_pages_of_other_sites_cannot_inject(tmp_path: Path, headers: dict[str, str], status: int) -> None:
+    with ProviderSimulator() as simulator:
+
+        def scene(gateway: Gateway) -> None:
+            fault = [{"target": "one", "kind": "500"}]
+            assert asked(gateway.admin_port, "PUT", "/faults", fault, **headers)[0] == status
+            assert asked(gateway.admin_port, "GET", "/faults")[1] == {"faults": []}
+
+        run(with_gateway(tmp_path, simulator, scene))
