@@ -94,7 +94,8 @@ class Request:
     """One request in work, and the way to answer it.
 
     `headers` have lower-case names; repeated ones are joined with `, `. `path` and `query` are as sent. `received_at`
-    is `time.perf_counter()` at the first byte of the head. `handler_state` is the handler's own. After `is_gone`
+    is `time.perf_counter()` at the first byte of the head. `handler_state` is the handler's own until the
+    request is answered. After `is_gone`
     every way to answer does nothing; before, answering twice or out of order raises RuntimeError, and headers that
     `render_headers` refuses raise ValueError and leave the request unanswered.
     """
@@ -144,7 +145,7 @@ class Request:
         if self.method == "HEAD" or status == 204 or status == 304:
             body = b""
         self._connection.send(head, body)
-        self._connection.on_answered()
+        self._end()
 
     def start(self, status: int, headers: Sequence[tuple[str, str]]) -> None:
         """Begins a streamed answer. Its head leaves with the first `write` (an empty one will do) or `finish`.
@@ -187,6 +188,10 @@ class Request:
         self._held = b""
         if framed:
             self._connection.send(framed)
+        self._end()
+
+    def _end(self) -> None:
+        self.handler_state = None  # it knows this request: a cycle would keep both until the collector comes
         self._connection.on_answered()
 
     def abort(self) -> None:

@@ -117,6 +117,23 @@ class _Road:
         self.writer = RequestWriter(authority, target_prefix=prefix, fixed=fixed)
 
 
+class _Nobody:
+    """The sink of a call that is over."""
+
+    def on_sent(self) -> None: ...
+
+    def on_head(self, head: ResponseHead) -> None: ...
+
+    def on_body(self, data: bytes) -> None: ...
+
+    def on_end(self) -> None: ...
+
+    def on_failure(self, error: TransportError) -> None: ...
+
+
+_NOBODY: Final = _Nobody()
+
+
 class HttpCall:
     """One call: a claimant of a connection, then the exchange on it. At any moment it has at most one of: a place in
     the queue, a task that dials, a connection."""
@@ -139,6 +156,7 @@ class HttpCall:
         if self._is_over:
             return
         self._is_over = True
+        self._sink = _NOBODY
         self._road.lane.leave(self)
         if self._task is not None:
             self._task.cancel()
@@ -190,16 +208,19 @@ class HttpCall:
 
     def on_end(self) -> None:
         """The response is whole."""
-        self._is_over = True
-        self._connection = None
-        self._sink.on_end()
+        self._let_go().on_end()
 
     def on_failure(self, error: TransportError) -> None:
         """The call has failed."""
         if not self._is_over:
-            self._is_over = True
-            self._connection = None
-            self._sink.on_failure(error)
+            self._let_go().on_failure(error)
+
+    def _let_go(self) -> ResponseSink:
+        """The sink, for the last it hears. It knows this call: a cycle would keep both until the collector comes."""
+        self._is_over = True
+        self._connection = None
+        sink, self._sink = self._sink, _NOBODY
+        return sink
 
     def on_stale(self) -> None:
         """The reused connection had been closed by its server: once more, on a new one, which cannot be stale."""
