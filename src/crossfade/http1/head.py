@@ -142,6 +142,48 @@ def read_request_head(head: bytes, header_count: int = HEADER_COUNT) -> RequestH
     return RequestHead(method, path, query, headers, length, is_http_1_0, is_kept_alive, expects_continue)
 
 
+class HeadMemory:
+    """The last head of one connection: a client says the same again, but for the length of its body.
+
+    A head that differs in nothing but the digits of its Content-Length has been judged already. It may hold a
+    secret, so it is kept with its connection and nowhere else.
+    """
+
+    __slots__ = ("_before", "_behind", "_head")
+
+    def __init__(self) -> None:
+        self._before = self._behind = b""
+        self._head: RequestHead | None = None
+
+    def read(self, head: bytes, header_count: int = HEADER_COUNT) -> RequestHead:
+        """As `read_request_head`. The headers of two heads may be one dictionary: they are not to be changed."""
+        known = self._head
+        if known is not None and head.startswith(self._before) and head.endswith(self._behind):
+            digits = head[len(self._before) : len(head) - len(self._behind)]
+            if digits.isdigit() and len(digits) <= _LENGTH_DIGITS:
+                return known if int(digits) == known.length else self._with_length(known, digits.decode())
+        read = read_request_head(head, header_count)
+        self._remember(head, read)
+        return read
+
+    def _with_length(self, known: RequestHead, digits: str) -> RequestHead:
+        headers = {**known.headers, "content-length": digits}
+        return RequestHead(known.method, known.path, known.query, headers, int(digits), False, True, False)
+
+    def _remember(self, head: bytes, read: RequestHead) -> None:
+        """Keeps a plain head: HTTP/1.1, to be followed by others, with a body of a known length."""
+        self._head = None
+        length = read.headers.get("content-length")
+        if length is None or not read.is_kept_alive or read.expects_continue:
+            return
+        match = _LENGTH_LINE.search(head)
+        if match is not None:
+            self._before, self._behind, self._head = head[: match.start(1)], head[match.end(1) :], read
+
+
+_LENGTH_LINE: Final = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]+)(?=\r\n)")
+
+
 def _read_request_line(line: str) -> tuple[str, str, str, bool]:
     """Method, path, query, and whether the version is 1.0."""
     match = _REQUEST_LINE.fullmatch(line)

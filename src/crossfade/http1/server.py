@@ -27,11 +27,11 @@ from crossfade.http1.head import (
     CHUNKED,
     BadMessage,
     ChunkedBody,
+    HeadMemory,
     RequestHead,
     check_partial_request,
     find_head_end,
     path_of,
-    read_request_head,
     render_headers,
 )
 from crossfade.http1.request import Handler, Limits, Request
@@ -85,6 +85,7 @@ class ServerConnection(asyncio.Protocol):
         "_dropped",
         "_handler",
         "_head_began",
+        "_heads",
         "_is_kept_alive",
         "_is_line_skipped",
         "_is_pressed",
@@ -115,6 +116,7 @@ class ServerConnection(asyncio.Protocol):
         self._searched = 0  # of `_buffer`, for the end of the head
         self._is_line_skipped = False
         self._head_began = 0.0
+        self._heads = HeadMemory()
         self._length = 0
         self._body = bytearray()
         self._body_began = 0.0
@@ -278,7 +280,7 @@ class ServerConnection(asyncio.Protocol):
                 check_partial_request(buffer)
                 self._searched = len(buffer)
                 return
-            head = read_request_head(buffer[:end], limits.header_count)
+            head = self._heads.read(buffer[:end], limits.header_count)
             if head.length > limits.body_bytes:
                 raise BadMessage(413, f"the request body is longer than {limits.body_bytes} bytes")
         except BadMessage as bad:

@@ -331,7 +331,7 @@ def failure_of(
         reason = classify(effective, error.code, error.type, error.message)
     wait = None
     if reason in _WAITED_FOR:
-        wait = retry_after(headers)
+        wait = retry_after(headers, is_limited=reason is not _R.SERVER_ERROR)
         if wait is None and reason is not _R.SERVER_ERROR:
             wait = retry_in_body(error)
     code = public_code(error.code, error.type)
@@ -346,6 +346,32 @@ def failure_of(
     )
 
 
+class ErrorMemory:
+    """The last error answer of a provider: in an outage it says the same again and again. What its headers say is
+    read each time."""
+
+    __slots__ = ("_body", "_failure", "_status")
+
+    def __init__(self) -> None:
+        self._status = 0
+        self._body = b""
+        self._failure: Failure | None = None
+
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+        """As `failure_of` for an answer with a status."""
+        known = self._failure
+        if known is None or status != self._status or body != self._body:
+            known = failure_of(status, headers, read_error(body))
+            self._status, self._body = status, body
+            # Only where nothing but a server's fault was read, which takes no waiting time out of its body.
+            self._failure = known if known.reason is _R.SERVER_ERROR and len(body) <= _REMEMBERED else None
+            return known
+        return msgspec.structs.replace(
+            known, retry_after=retry_after(headers, is_limited=False), request_id=request_id(headers)
+        )
+
+
+_REMEMBERED: Final = 4096
 _PLAIN_WORD = re.compile(r"[A-Za-z][\w .:/-]{0,63}", re.ASCII)
 
 

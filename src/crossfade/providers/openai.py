@@ -15,7 +15,7 @@ from crossfade.core.exchange import Completion, Continuation, RequestFacts, cont
 from crossfade.core.failure import Failure
 from crossfade.core.target import Dialect, Target, Vendor
 from crossfade.providers.base import Inbound, ProviderRequest, StreamReader
-from crossfade.providers.errors import failure_of, read_error, read_error_value
+from crossfade.providers.errors import ErrorMemory, failure_of, read_error_value
 from crossfade.wire.openai_request import ChatInbound
 from crossfade.wire.openai_response import read_completion
 from crossfade.wire.openai_stream import ChunkReader
@@ -35,6 +35,7 @@ class OpenAIProvider:
     def __init__(self, vendor: Vendor):
         self.vendor = vendor
         self._marks_prefix = vendor.name in _MARKS_PREFIX
+        self._errors = ErrorMemory()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.vendor.name}>"
@@ -98,7 +99,7 @@ class OpenAIProvider:
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
         """What an answer with a status other than 2xx means."""
-        return failure_of(status, headers, read_error(body))
+        return self._errors.failure(status, headers, body)
 
     def completion(self, body: bytes) -> Completion | Failure:
         """A 2xx body; a Failure for an error in it, and for what is no answer."""

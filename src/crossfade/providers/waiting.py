@@ -24,11 +24,13 @@ _LIMITS = (
 )
 
 
-def retry_after(headers: Mapping[str, str], wall: float | None = None) -> float | None:
+def retry_after(
+    headers: Mapping[str, str], wall: float | None = None, *, is_limited: bool = True
+) -> float | None:
     """Seconds until the provider may be asked again, by its headers (names in lower case); None if they do not say.
 
-    `retry-after-ms`, then `retry-after`, then the reset headers of those limits that have nothing remaining, the
-    longest of them. Absolute times are taken against the response's own `date`, else against `wall` (Unix
+    `retry-after-ms`, then `retry-after`, then, where the failure `is_limited` (a limit was run into), the reset
+    headers of those limits that have nothing remaining, the longest of them. Absolute times are taken against the response's own `date`, else against `wall` (Unix
     seconds), else not at all. Negative and garbled values say nothing.
     """
     if (given := headers.get("retry-after-ms")) and (ms := _number(given)):
@@ -37,7 +39,7 @@ def retry_after(headers: Mapping[str, str], wall: float | None = None) -> float 
         found = parse_reset(given, _reference(headers, wall))
         if found is not None:
             return found
-    return _by_resets(headers, wall)
+    return _by_resets(headers, wall) if is_limited else None
 
 
 def _by_resets(headers: Mapping[str, str], wall: float | None) -> float | None:
@@ -46,14 +48,12 @@ def _by_resets(headers: Mapping[str, str], wall: float | None) -> float | None:
     for remaining_name, reset_name in _RESET_HEADERS:
         if (reset := headers.get(reset_name)) is None:
             continue
-        seconds = parse_reset(reset, _reference(headers, wall))
-        if seconds is None:
-            continue
         remaining = headers.get(remaining_name)
-        if remaining is not None and _number(remaining) == 0:
-            used_up.append(seconds)
-        elif remaining is None:
-            others.append(seconds)
+        if remaining is not None and _number(remaining) != 0:
+            continue
+        seconds = parse_reset(reset, _reference(headers, wall))
+        if seconds is not None:
+            (others if remaining is None else used_up).append(seconds)
     if used_up:
         return max(used_up)
     return min(others) if others else None

@@ -83,6 +83,8 @@ class Members:
         """The bytes with some values replaced, and `front` (members with their commas) before the first member."""
         raw = self.raw
         if self._places is None:
+            if (compact := self._spliced_compact(edits, front)) is not None:
+                return compact
             self._find_places()
         places = self._places or {}
         at = raw.find(b"{") + 1
@@ -92,6 +94,19 @@ class Members:
             at = end
         pieces.append(raw[at:])
         return b"".join(pieces)
+
+
+    def _spliced_compact(self, edits: Sequence[tuple[str, bytes]], front: bytes) -> bytes | None:
+        """As `spliced`, for a body without blanks between its members: a member's text, found once in all of the
+        body, is the member (inside a string its quotes would be escaped). None where it is found more often."""
+        raw = self.raw
+        for name, value in edits:
+            key = b'"%s":' % name.encode()
+            old = key + bytes(self.values[name])
+            if raw.count(old) != 1:
+                return None
+            raw = raw.replace(old, key + value, 1)
+        return b"{%s%s" % (front, raw[1:]) if front else raw
 
 
 def edited_body(
