@@ -85,7 +85,7 @@ def test_the_credential_goes_where_the_vendor_wants_it(auth: Any, secret: str | 
     provider = OpenAIProvider(Vendor(name="v", dialect="openai", base_url="https://x/v1", auth=auth))
     request = provider.request(read_request(json.dumps(HELLO).encode(), {}), target(), secret, stream=False)
     assert request.path == "/chat/completions"
-    assert request.headers == [("content-type", "application/json"), *([header] if header else [])]
+    assert list(request.headers) == [("content-type", "application/json"), *([header] if header else [])]
     assert json.loads(request.body) == HELLO
 
 

@@ -15,7 +15,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol, cast
 
 import httptools
@@ -64,7 +64,8 @@ class _Refused(Exception):
 
 
 class RequestWriter:
-    """Renders request heads for one authority; start lines are kept (a bounded number), for they hardly vary.
+    """Renders request heads for one authority. Start lines, and heads whose headers are a tuple, are kept (a bounded
+    number), for they hardly vary.
 
     `authority` is the value of Host; `target_prefix` goes before every path (absolute form, for proxies); `fixed`
     are header lines that every request carries. Our own: Host, Accept-Encoding: identity, Content-Length.
@@ -75,13 +76,29 @@ class RequestWriter:
         self._common = render_headers(lines)
         self._target_prefix = target_prefix
         self._starts: dict[tuple[str, str], str] = {}
+        self._known: dict[tuple[str, str, tuple[tuple[str, str], ...]], bytes] = {}
 
-    def head(self, method: str, path: str, headers: list[tuple[str, str]], length: int) -> bytes:
+    def head(self, method: str, path: str, headers: Sequence[tuple[str, str]], length: int) -> bytes:
         """The head of a request with a body of `length` bytes. Raises ValueError for what could split a request."""
-        start = self._starts.get((method, path)) or self._start(method, path)
+        if isinstance(headers, tuple):
+            known = self._known.get((method, path, headers)) or self._remembered(method, path, headers)
+        else:
+            known = self._rendered(method, path, headers)
         if length or method not in _METHODS_WITHOUT_BODY:
-            return f"{start}{render_headers(headers)}Content-Length: {length}\r\n\r\n".encode("latin-1")
-        return f"{start}{render_headers(headers)}\r\n".encode("latin-1")
+            return b"%sContent-Length: %d\r\n\r\n" % (known, length)
+        return known + b"\r\n"
+
+    def _rendered(self, method: str, path: str, headers: Sequence[tuple[str, str]]) -> bytes:
+        start = self._starts.get((method, path)) or self._start(method, path)
+        return f"{start}{render_headers(headers)}".encode("latin-1")
+
+    def _remembered(self, method: str, path: str, headers: tuple[tuple[str, str], ...]) -> bytes:
+        """A provider's headers are the same each time, but for the length of the body."""
+        rendered = self._rendered(method, path, headers)
+        if len(self._known) >= _KNOWN_START_LINES:
+            self._known.clear()
+        self._known[method, path, headers] = rendered
+        return rendered
 
     def _start(self, method: str, path: str) -> str:
         if not (method.isascii() and method.isalpha()):

@@ -38,7 +38,7 @@ class ProviderRequest(msgspec.Struct, kw_only=True):
     `dropped` names the caller's parameters that this dialect cannot express."""
 
     path: str
-    headers: list[tuple[str, str]]
+    headers: Sequence[tuple[str, str]]
     body: bytes
     dropped: tuple[str, ...] = ()
 

@@ -36,6 +36,7 @@ class OpenAIProvider:
         self.vendor = vendor
         self._marks_prefix = vendor.name in _MARKS_PREFIX
         self._errors = ErrorMemory()
+        self._known_headers: dict[str | None, tuple[tuple[str, str], ...]] = {}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.vendor.name}>"
@@ -74,12 +75,19 @@ class OpenAIProvider:
         )
         return ProviderRequest(path=PATH, headers=headers, body=body, dropped=chat.others)
 
-    def _headers(self, secret: str | None) -> list[tuple[str, str]]:
+    def _headers(self, secret: str | None) -> tuple[tuple[str, str], ...]:
+        """The same object for the same secret, so that it is rendered once."""
+        headers = self._known_headers.get(secret)
+        if headers is None:
+            headers = self._known_headers[secret] = (_CONTENT_TYPE, *self._credential(secret))
+        return headers
+
+    def _credential(self, secret: str | None) -> tuple[tuple[str, str], ...]:
         if secret is None or self.vendor.auth == "none":
-            return [_CONTENT_TYPE]
+            return ()
         if self.vendor.auth == "bearer":
-            return [_CONTENT_TYPE, ("authorization", f"Bearer {secret}")]
-        return [_CONTENT_TYPE, (self.vendor.auth, secret)]
+            return (("authorization", f"Bearer {secret}"),)
+        return ((self.vendor.auth, secret),)
 
     def _with_limit(self, inbound: ChatInbound, target: Target) -> Target:
         """The target with the limit of output tokens under the vendor's own name, where it refuses the caller's:

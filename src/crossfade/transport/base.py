@@ -7,6 +7,7 @@ exactly one of `on_end` and `on_failure`. After `Call.abort` it hears nothing mo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -33,11 +34,11 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
 
 class UpstreamRequest(msgspec.Struct, kw_only=True):
     """One request on the wire. `path` has the query; `headers` are without Host, Content-Length and Connection,
-    which the transport writes itself (and `accept-encoding: identity`)."""
+    which the transport writes itself (and `accept-encoding: identity`). A tuple of headers is rendered once."""
 
     endpoint: Endpoint
     path: str
-    headers: list[tuple[str, str]]
+    headers: Sequence[tuple[str, str]]
     body: bytes
     method: str = "POST"
     connect_timeout: float | None = None  # None: the endpoint's
