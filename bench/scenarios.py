@@ -109,6 +109,16 @@ class Bench:
         connection.request("GET", "/")
         return int(connection.getresponse().read().split(b"\n")[2].split()[2])
 
+    def check_journal(self, port: int, answered: int) -> None:
+        """Raises BenchError unless the crossfade at `port` has a line on record for each of its answers."""
+        lines = 0
+        for file in (self.folder / f"state-{port}").rglob("*"):
+            if file.is_file():
+                with file.open("rb") as journal:
+                    lines += sum(piece.count(b"\n") for piece in iter(lambda: journal.read(1 << 20), b""))
+        if lines < answered:
+            raise BenchError(f"crossfade answered {answered} requests and has {lines} lines in its journal")
+
     def rounds(self, what: str, nginx_run: Callable[[], float], ours: Callable[[], float]) -> list[Pair]:
         """Runs both in turn, in changing order."""
         pairs = []
@@ -160,6 +170,7 @@ def _whole_answers(
     rates: dict[str, list[float]] = {"nginx": [], "crossfade": []}
     delays: dict[str, list[float]] = {"nginx": [], "crossfade": []}
     used: dict[str, list[float]] = {"nginx": [], "crossfade": []}
+    answered = {"nginx": 0, "crossfade": 0}
 
     def run(name: str, proxy: Process, where: int, fallbacks: int | None) -> float:
         before, cpu, began = bench.upstream_requests(), proxy.cpu_seconds(), time.perf_counter()
@@ -168,6 +179,7 @@ def _whole_answers(
         made = (bench.upstream_requests() - before) / done.requests
         if abs(made - calls) > 0.02 * calls:
             raise BenchError(f"{name} made {made:.3f} upstream calls a request in {route!r}, not {calls}")
+        answered[name] += done.requests
         rates[name].append(done.requests / lasted)
         delays[name].append(done.p50_ms)
         used[name].append(cpu / lasted)
@@ -175,10 +187,11 @@ def _whole_answers(
 
     where = bench.nginx_ports[route]
     load.run_wrk(where, route, 1, bench.folder, fallbacks=None)  # warm
-    load.run_wrk(port, route, 1, bench.folder, fallbacks=calls - 1)
+    answered["crossfade"] += load.run_wrk(port, route, 1, bench.folder, fallbacks=calls - 1).requests
     pairs = bench.rounds(
         route, lambda: run("nginx", bench.nginx, where, None), lambda: run("crossfade", process, port, calls - 1)
     )
+    bench.check_journal(port, answered["crossfade"])
     notes = [
         f"{name}: {statistics.median(rates[name]):,.0f} requests/s, {statistics.median(delays[name]):.2f} ms at the "
         f"median, {statistics.median(used[name]):.0%} of its core"

@@ -30,10 +30,10 @@ def test_records_hold_every_call_and_skip_in_order() -> None:
     assert (failed.number, failed.target, failed.rung, failed.mode) == (1, "b/m", 2, "fresh")
     assert (failed.status, failed.request_id, failed.dropped) == (503, "body-1", ("seed",))
     assert (failed.price_in, failed.price_out) == (1.0, 2.0)
-    assert (failed.started_s, failed.latency_s) == (0.0, pytest.approx(0.5))
+    assert [failed.started_s, failed.latency_s] == pytest.approx([0.0, 0.5])
     assert failed.failure is not None
     assert (served.number, served.rung, served.status, served.request_id) == (2, 3, 200, "req-2")
-    assert (served.started_s, served.latency_s) == (pytest.approx(0.5), pytest.approx(1.25))
+    assert [served.started_s, served.latency_s] == pytest.approx([0.5, 1.25])
     assert served.time_to_first_chunk_s == pytest.approx(0.25)
     assert (served.failure, served.usage) == (None, Usage(prompt=3, completion=4))
 

@@ -78,9 +78,7 @@ def test_never_joined(facts: RequestFacts | None, events: tuple[StreamEvent, ...
     course.fail("stream_interrupted", detail="reset")
     end = course.given_up()
     assert (end.status, end.code) == (502, "stream_interrupted")
-    assert end.message == (
-        f"The answer of a/m broke off (stream_interrupted: reset) and could not be continued {why}"
-    )
+    assert end.message == (f"The answer of a/m broke off (stream_interrupted: reset) and could not be continued {why}")
     assert course.called() == ["a/m"]
     assert course.in_flight() == 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crossfade.core.budget import RetryBudget
-from crossfade.core.policy import RetryPolicy
+from crossfade.core.policy import BreakerPolicy, HealthPolicy, RetryPolicy
 from crossfade.core.steps import Deliver, Send
 from tests.core.walking import Course, failure, new_board, open_breaker, rung, target
 
@@ -87,6 +87,21 @@ def test_a_failure_that_opened_the_breaker_is_not_waited_out() -> None:
     course = Course("a/m", "b/m", board=board, now=1000.0)
     assert course.send("a/m").mode == "trial"
     course.fail("connect_error")
+    course.send("b/m")
+
+
+def test_server_error_that_opened_the_breaker_is_not_retried() -> None:
+    course = Course("a/m", "b/m", health=HealthPolicy(breaker=BreakerPolicy(consecutive_failures=1)))
+    course.send("a/m")
+    course.fail("server_error")
+    course.send("b/m")
+
+
+def test_other_credentials_server_error_is_no_reason_for_a_third_call() -> None:
+    course = Course(rung("a/m", credentials=2), "b/m", retry=RetryPolicy(max_attempts=9))
+    for reason in ("rate_limit", "server_error"):
+        course.send("a/m")
+        course.fail(reason)
     course.send("b/m")
 
 
@@ -240,6 +255,28 @@ def test_a_longer_ejection_than_the_wait_allowed_is_not_waited_out() -> None:
     assert course.given_up().status == 429
 
 
+def test_rate_limit_is_waited_out_where_the_other_credential_is_out() -> None:
+    course = Course(rung("a/m", credentials=2))
+    course.board.of(target("a/m", 1)).eject(failure("auth_error").reason, course.now + 900.0, course.now)
+    course.send("a/m")
+    course.fail("rate_limit", retry_after=5.0)
+    assert course.wait() == pytest.approx(5.0)
+    assert course.send("a/m").target.credential == 0
+
+
+@pytest.mark.parametrize(
+    "reason, said, back",
+    [("rate_limit", None, 10.0), ("rate_limit", 40.0, 40.0), ("quota_exhausted", 5.0, 900.0)],
+)
+def test_caller_is_told_when_a_limit_ends(reason: str, said: float | None, back: float) -> None:
+    course = Course("a/m")
+    course.send("a/m")
+    course.fail(reason, retry_after=said)
+    end = course.given_up()
+    assert (end.status, end.retry_after) == (429, pytest.approx(back))
+    assert f"(429, back in {back:.0f} s)" in end.message
+
+
 def test_overload_is_never_waited_out() -> None:
     course = Course("a/m")
     course.send("a/m")
@@ -266,6 +303,26 @@ def test_target_that_was_taken_out_while_waiting_is_not_called() -> None:
     open_breaker(course.board, "a/m", course.now)
     course.wait()
     course.send("b/m")
+
+
+def test_retry_that_cannot_be_made_leaves_the_decision_to_its_failure() -> None:
+    """Whether a failure falls back is asked when the retry turns out to be impossible, not forgotten."""
+    course = Course("a/m", "b/m", fallback_on=["rate_limit"])
+    course.send("a/m")
+    course.fail("server_error")
+    open_breaker(course.board, "a/m", course.now)
+    course.wait()
+    assert course.given_up().code == "server_error"
+    assert course.called() == ["a/m"]
+
+    defect = Course("a/m", "b/m", "c/m")
+    defect.send("a/m")
+    defect.fail("server_error")
+    open_breaker(defect.board, "a/m", defect.now)
+    defect.wait()
+    defect.send("b/m")
+    defect.fail("invalid_request")
+    defect.send("c/m")
 
 
 # --- the retry budget ----------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@ gets, and what health hears."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -13,9 +13,9 @@ from tests.core.walking import STATUS, Course, target
 
 
 class Row(NamedTuple):
-    """`first`, `later`: what follows with the default list on the first target called, and on one after it: `next` rung,
-    `again` (and then the next), `end`, or `flag` and `deliver` as received. `alone`: the status where no other is left
-    (0: delivered). `health`: what the target's health looks like then."""
+    """`first`, `later`: what follows with the default list on the first target called, and on one after it: the `next`
+    rung, `again` (and then the next), the next as a `defect`, the `end`, or `deliver` as received. `alone`: the status
+    where no other is left (0: delivered). `health`: what the target's health looks like then."""
 
     first: str
     later: str
@@ -169,7 +169,7 @@ def test_soft_failure_that_came_as_an_error_cannot_be_delivered() -> None:
 def test_callers_own_mistake_comes_back_as_the_upstream_said_it() -> None:
     course = Course("a/m", "b/m")
     course.send("a/m")
-    said = {"status": 422, "code": "bad_param", "message": "no such parameter", "request_id": "up-1"}
+    said: dict[str, Any] = {"status": 422, "code": "bad_param", "message": "no such parameter", "request_id": "up-1"}
     course.fail("invalid_request", **said)
     end = course.given_up()
     assert (end.status, end.code, end.message) == (422, "bad_param", "no such parameter")

@@ -226,10 +226,16 @@ def test_rungs_without_ability_are_named_in_their_place() -> None:
     assert message.startswith("All 4 targets")
 
 
+def test_rung_without_ability_is_named_though_nobody_was_called() -> None:
+    board = new_board()
+    eject(board, "a/m", "rate_limit", START + 30.0, START)
+    course = Course("a/m", board=board, skips=(Skip(rung("b/m"), 1, "no vision"),))
+    assert "b/m skipped: no vision" in course.given_up().message
+    assert course.skipped() == [("a/m", "rate_limit"), ("b/m", "no vision")]
+
+
 def test_chain_in_which_nobody_is_able_is_the_requests_fault() -> None:
     course = Course(skips=(Skip(rung("a/m"), 0, "no vision"), Skip(rung("b/m"), 1, "no vision")))
     end = course.given_up()
     assert (end.status, end.retry_after) == (400, None)
-    assert end.message == (
-        "All 2 targets of route 'chat' failed: a/m skipped: no vision; b/m skipped: no vision"
-    )
+    assert end.message == ("All 2 targets of route 'chat' failed: a/m skipped: no vision; b/m skipped: no vision")

@@ -49,6 +49,18 @@ def test_trial_without_another_target_or_of_an_unrepeatable_request_stays_alone(
     assert on_trial(is_repeatable=False).pending() is None
 
 
+def test_companion_that_is_on_trial_itself_gets_none() -> None:
+    board = new_board()
+    for name in ("a/m", "b/m"):
+        open_breaker(board, name, START - 20.0)
+    course = Course("a/m", "b/m", "c/m", board=board)
+    course.send("a/m")
+    course.now += 2.0
+    assert course.send("b/m").mode == "trial"
+    course.now += 2.0
+    assert course.pending() is None
+
+
 def test_trial_that_fails_soon_gets_no_company_and_neither_does_the_next_attempt() -> None:
     course = on_trial()
     course.fail("timeout", after=0.5)
@@ -144,7 +156,14 @@ def test_callers_mistake_found_by_one_waits_for_the_other() -> None:
     assert course.delivered() == Deliver(2)
 
 
-@pytest.mark.parametrize("other", ["timeout", "invalid_request"])
+def test_nothing_is_retried_while_another_attempt_is_under_way() -> None:
+    course = with_companion()
+    course.fail("connect_error", 2)
+    course.fail("timeout", 1)
+    course.send("c/m")
+
+
+@pytest.mark.parametrize("other", ["timeout", "invalid_request", "connect_error"])
 def test_callers_mistake_found_by_the_first_is_the_end_if_the_other_fails_too(other: str) -> None:
     course = with_companion()
     course.fail("invalid_request", 1, message="theirs")
@@ -275,9 +294,7 @@ def test_client_that_leaves_ends_the_walk_and_is_nobodys_failure() -> None:
         (120.0, RequestFacts(stream=True, thinking=True), True),
     ],
 )
-def test_upstream_that_hung_longer_than_its_limit_is_heard_of(
-    silent: float, facts: RequestFacts, counts: bool
-) -> None:
+def test_upstream_that_hung_longer_than_its_limit_is_heard_of(silent: float, facts: RequestFacts, counts: bool) -> None:
     course = cancelled(silent, facts=facts)
     assert course.board.of(target("a/m")).view(course.now).failures == int(counts)
     gone = course.record(1).failure

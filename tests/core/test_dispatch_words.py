@@ -60,7 +60,7 @@ def test_what_never_falls_back_cannot_be_listed(word: str) -> None:
 
 
 def test_unknown_word_is_named_with_those_there_are() -> None:
-    with pytest.raises(ValueError, match="unknown word 'server_eror'; known are .*server_error.*timeout") as caught:
+    with pytest.raises(ValueError, match=r"unknown word 'server_eror'; known are .*server_error.*timeout") as caught:
         fallback_reasons(["server_eror"])
     assert not NEVER & set(str(caught.value).replace(",", "").split())
 
@@ -103,6 +103,15 @@ def test_refusal_as_an_error_has_no_answer_to_deliver() -> None:
     course = Course("a/m", "b/m", fallback_on=["default", "content_filter"])
     course.send("a/m")
     course.fail("content_filter", status=400)
+    course.send("b/m")
+    course.fail("timeout")
+    assert course.given_up().code == "chain_exhausted"
+
+
+def test_refused_credential_is_no_answer_to_deliver() -> None:
+    course = Course("a/m", "b/m", fallback_on=["default", "auth_error"])
+    course.send("a/m")
+    course.fail("auth_error", status=None)
     course.send("b/m")
     course.fail("timeout")
     assert course.given_up().code == "chain_exhausted"
@@ -193,6 +202,23 @@ def test_overflow_of_an_unknown_window_does_not_keep_anyone_out() -> None:
     course.send("a/m")
     course.fail("context_overflow")
     course.send("b/m")
+
+
+def test_overflow_of_an_unknown_window_forgets_no_known_one() -> None:
+    course = Course(rung("a/m", window=200), "b/m", rung("c/m", window=150), rung("d/m", window=300))
+    for name in ("a/m", "b/m"):
+        course.send(name)
+        course.fail("context_overflow")
+    course.send("d/m")
+
+
+def test_window_that_was_too_small_is_not_called_when_it_is_back() -> None:
+    course = Course(rung("a/m", window=100), rung("b/m", window=100))
+    course.board.of(course.rungs[0].targets[0]).eject(FailureReason.RATE_LIMIT, course.now + 5, course.now)
+    course.send("b/m")
+    course.fail("context_overflow", after=10.0)
+    course.given_up()
+    assert course.called() == ["b/m"]
 
 
 def test_window_that_was_too_small_is_no_last_resort() -> None:

@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import os
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,11 +55,17 @@ JSON_SCHEMA: dict[str, Any] = {
     "type": "json_schema",
     "json_schema": {"name": "person", "schema": SCHEMA, "strict": True},
 }
-PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+PIXEL = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5Er"
+    "kJggg=="
+)
 
 MODELS = {"openai": "gpt-5.4", "anthropic": "claude-opus-5", "gemini": "gemini-3.8-flash"}
 QUICK = "first_content_timeout: 2s, silence_timeout: 2s, idle_timeout: 2s, attempt_timeout: 2s"
 """Timers short enough for a test and long enough for a slow machine."""
+
+
+DEFAULT_HEALTH = HealthPolicy()
 
 
 class Record:
@@ -114,7 +120,8 @@ class Answer(msgspec.Struct, kw_only=True):
     def extra(self) -> dict[str, Any]:
         """The `crossfade` member: of the body, or of the one chunk of a stream that has it."""
         if self.native is not None:
-            return dict(self.native.model_extra or {}).get("crossfade", {})
+            member: dict[str, Any] = (self.native.model_extra or {}).get("crossfade") or {}
+            return member
         found = [c.model_extra["crossfade"] for c in self.chunks if "crossfade" in (c.model_extra or {})]
         assert len(found) <= 1, "more than one chunk has a `crossfade` member"
         return found[0] if found else {}
@@ -155,9 +162,7 @@ class Stage:
             return of_completion(response.parse(), dict(response.headers))
         fields.setdefault("stream_options", {"include_usage": True})
         response = await completions.create(stream=True, **fields)
-        chunks = []
-        async for chunk in response.parse():
-            chunks.append(chunk)
+        chunks = [chunk async for chunk in response.parse()]
         return of_chunks(chunks, dict(response.headers))
 
     async def post(self, body: Any, *, headers: dict[str, str] | None = None) -> httpx2.Response:
@@ -205,7 +210,8 @@ def new_mark() -> str:
 def provider(simulator: ProviderSimulator, name: str, dialect: str, more: str = "") -> str:
     """The YAML line of a simulated provider."""
     dialect = dialect.partition(":")[0]
-    return f"  {name}: {{dialect: {dialect}, base_url: '{simulator.base_url(dialect, name)}'{', ' if more else ''}{more}}}"
+    url = simulator.base_url(dialect, name)
+    return f"  {name}: {{dialect: {dialect}, base_url: '{url}'{', ' if more else ''}{more}}}"
 
 
 def target(mark: str, name: str, dialect: str) -> str:
@@ -222,8 +228,8 @@ def chain_yaml(
     more: dict[str, str] | None = None,
     tail: str = "",
 ) -> str:
-    """A configuration with one route `chat` over `chain` (name: `dialect` or `dialect:model`). `route` are further settings of it, `more`
-    of single providers; a provider with a `base_url` in `more` is not the simulator's."""
+    """A configuration with one route `chat` over `chain` (name: `dialect` or `dialect:model`). `route` are further
+    settings of it, `more` of single providers; one with a `base_url` in `more` is not the simulator's."""
     lines = ["server: {listen: '127.0.0.1:0', admin: '127.0.0.1:0'}", "providers:"]
     for name, dialect in chain.items():
         extra = (more or {}).get(name, "")
@@ -250,7 +256,7 @@ async def stage(
     mark: str = "",
     *,
     environ: dict[str, str] | None = None,
-    health: HealthPolicy = HealthPolicy(),
+    health: HealthPolicy = DEFAULT_HEALTH,
     tune: Callable[[Route], Route] | None = None,
 ) -> AsyncIterator[Stage]:
     """A gateway on a free port. `tune` changes what configuration has no key for."""
@@ -350,13 +356,13 @@ class RawProvider:
     script is for all further calls. `bodies` are the requests."""
 
     def __init__(self) -> None:
-        self.scripts: list[list[bytes | float | str]] = []
+        self.scripts: list[Sequence[bytes | float | str]] = []
         self.bodies: list[dict[str, Any]] = []
         self.open = 0
         self.port = 0
 
     @contextlib.asynccontextmanager
-    async def serving(self, *scripts: list[bytes | float | str]) -> AsyncIterator[RawProvider]:
+    async def serving(self, *scripts: Sequence[Any]) -> AsyncIterator[RawProvider]:
         self.scripts = list(scripts)
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
@@ -400,9 +406,7 @@ class RawProvider:
                 await writer.drain()
 
 
-def chunk(
-    delta: dict[str, Any] | None = None, finish: str | None = None, *, index: int = 0, **fields: Any
-) -> bytes:
+def chunk(delta: dict[str, Any] | None = None, finish: str | None = None, *, index: int = 0, **fields: Any) -> bytes:
     """One event of an OpenAI stream."""
     choices = [{"index": index, "delta": delta or {}, "logprobs": None, "finish_reason": finish}]
     head = {"id": "chatcmpl-raw", "object": "chat.completion.chunk", "created": 1_700_000_000, "model": "raw-1"}
@@ -460,6 +464,15 @@ async def until(condition: Callable[[], bool], seconds: float = 8.0) -> None:
         await asyncio.sleep(0.01)
 
 
+def raw_request(body: dict[str, Any]) -> bytes:
+    """A chat request as it is on the wire."""
+    text = msgspec.json.encode(body)
+    head = (
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(text)}\r\n\r\n"
+    )
+    return head.encode() + text
+
+
 def open_files() -> int:
     return len(os.listdir("/proc/self/fd"))
-

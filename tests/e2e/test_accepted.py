@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from crossfade.core import policy
 from crossfade.simulator.faults import FAULTS
 from crossfade.simulator.thread import ProviderSimulator
 from tests.e2e.harness import (
@@ -22,13 +23,13 @@ from tests.e2e.harness import (
     Answer,
     RawProvider,
     Stage,
-    call_chunks,
     chain_stage,
     chunk,
     run,
     words,
 )
 
+CHAIN = {"a": "openai", "b": "openai"}
 DIALECTS = ("openai", "anthropic", "gemini")
 MODES = ("buffered", "assembled", "streamed")
 LEGIT = [
@@ -136,7 +137,7 @@ def test_all_tokens_spent_on_reasoning_is_an_honest_length(simulator: ProviderSi
         scripts = [body] if mode == "buffered" else [*stream, DONE]
         async with (
             raw.serving(list(scripts)),
-            chain_stage(simulator, {"a": "openai", "b": "openai"}, route(mode), more={"a": f"{raw.yaml}, vendor: openai"}) as stage,
+            chain_stage(simulator, CHAIN, route(mode), more={"a": f"{raw.yaml}, vendor: openai"}) as stage,
         ):
             answer = await stage.ask(stream=mode == "streamed")
             assert answer.text == "" and answer.finishes == ["length"]
@@ -243,9 +244,11 @@ def test_ways_to_end_a_stream_well(simulator: ProviderSimulator, tail: str, mode
 
 
 def test_an_upstream_that_does_not_close_behind_its_end_is_waited_for_a_while_only(
-    simulator: ProviderSimulator,
+    simulator: ProviderSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the marker the answer is over at once, without it after some seconds of silence."""
+
+    monkeypatch.setattr(policy, "END_GRACE", 0.6)
 
     async def main() -> None:
         script = [EVENT_STREAM, chunk({"role": "assistant", "content": "Hello"}), chunk(None, "stop")]

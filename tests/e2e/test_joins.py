@@ -54,8 +54,9 @@ async def broken(stage: Stage, **fields: Any) -> tuple[Answer, openai.APIError]:
 
 
 def joins_of(answer: Answer) -> list[tuple[str, str, str]]:
-    names = [(j["from"].partition("-")[2][0], j["to"].partition("-")[2][0], j["reason"]) for j in answer.extra["joined"]]
-    return names
+    """From, to and reason of each join, with the short names of the providers."""
+    joined = answer.extra["joined"]
+    return [(j["from"].partition("-")[2][0], j["to"].partition("-")[2][0], j["reason"]) for j in joined]
 
 
 # --- joined --------------------------------------------------------------------------------------------------
@@ -64,9 +65,7 @@ def joins_of(answer: Answer) -> list[tuple[str, str, str]]:
 @pytest.mark.parametrize("continuation", ["honour", "replay"])
 @pytest.mark.parametrize("second", ["openai", "anthropic", "gemini"])
 @pytest.mark.parametrize("first", ["openai", "anthropic", "gemini"])
-def test_a_cut_stream_is_gone_on_with(
-    simulator: ProviderSimulator, first: str, second: str, continuation: str
-) -> None:
+def test_a_cut_stream_is_gone_on_with(simulator: ProviderSimulator, first: str, second: str, continuation: str) -> None:
     async def main() -> None:
         async with chain_stage(simulator, {"a": first, "b": second}) as stage:
             stage.schedule("a", "cut@middle")
@@ -75,7 +74,9 @@ def test_a_cut_stream_is_gone_on_with(
             assert answer.text == TEXT and answer.finishes == ["stop"]
             assert [(f, t) for f, t, _ in joins_of(answer)] == [("a", "b")]
             at = answer.extra["joined"][0]["at_chars"]
-            assert 0 < at < len(TEXT) and answer.extra["joined"][0]["to"] == stage.record.last.served
+            row = stage.record.last
+            assert 0 < at < len(TEXT) and answer.extra["joined"][0]["to"] == row.served
+            assert [a.delivered_chars for a in row.attempts] == [at, len(TEXT) - at]
             check_usage(answer)
 
     run(main())
@@ -225,9 +226,10 @@ def test_white_space_at_a_prefilled_join_is_neither_lost_nor_doubled(simulator: 
     async def main() -> None:
         first = [EVENT_STREAM, chunk({"role": "assistant", "content": "Otters swim "}), CUT]
         raw = RawProvider()
-        async with raw.serving(first), chain_stage(
-            simulator, {"a": "openai", "b": "openai"}, more={"a": raw.yaml, "b": "prefill: true"}
-        ) as stage:
+        async with (
+            raw.serving(first),
+            chain_stage(simulator, {"a": "openai", "b": "openai"}, more={"a": raw.yaml, "b": "prefill: true"}) as stage,
+        ):
             stage.schedule("b", {"kind": "ok", "text": "Otters swim all day."})
             answer = await stage.ask(stream=True)
             assert answer.text == "Otters swim all day."
@@ -377,7 +379,7 @@ def test_without_holding_a_cut_inside_is_an_error(simulator: ProviderSimulator, 
             asked = {"response_format": {"type": "json_object"}}
         async with chain_stage(simulator, THREE) as stage:
             stage.schedule("a", "cut@middle")
-            answer, error = await broken(stage, extra_body={"crossfade": {"hold": []}}, **asked)
+            _, error = await broken(stage, extra_body={"crossfade": {"hold": []}}, **asked)
             assert ("inside a tool call" if ask == "tools" else "inside JSON") in str(error)
             assert stage.calls("a", "b", "c") == [1, 0, 0]
 

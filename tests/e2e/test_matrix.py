@@ -31,8 +31,8 @@ from tests.e2e.harness import (
 CHAIN = {"a": "openai", "b": "anthropic", "c": "gemini", "d": "openai:gpt-5.4-mini"}
 POSITIONS = {"first": 0, "middle": 1, "last_but_one": 2}
 MODES = ("buffered", "assembled", "streamed")
-MOST = 2.5
-"""Seconds that one failed target may cost with timers of 2 s."""
+MOST = 3.9
+"""Seconds that one failed target may cost with timers of 2 s: one of them, and what a busy machine adds."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -52,6 +52,7 @@ def row(fault: str, *reasons: R, ask: str = "plain", joins: bool = False, modes:
 
 
 BROKEN = (R.STREAM_INTERRUPTED, R.PROTOCOL_ERROR)
+CUT = (*BROKEN, R.MALFORMED_OUTPUT)
 STALLED = (R.STREAM_STALLED, R.TIMEOUT)
 
 ROWS = [
@@ -93,13 +94,13 @@ ROWS = [
     row("invalid_json", R.INVALID_JSON, ask="json"),
     row("bad_tool_args", R.INVALID_TOOL_CALL, ask="tools"),
     row("unknown_tool", R.INVALID_TOOL_CALL, ask="tools"),
-    *[row(f"cut@{at}", *BROKEN, R.MALFORMED_OUTPUT, joins=at != "start") for at in ("start", "first", "middle", "last")],
-    *[row(f"cut_reset@{at}", *BROKEN, R.MALFORMED_OUTPUT, joins=True) for at in ("first", "middle", "last")],
-    *[row(f"cut_clean@{at}", *BROKEN, R.MALFORMED_OUTPUT, joins=True) for at in ("first", "middle", "last")],
+    *[row(f"cut@{at}", *CUT, joins=at != "start") for at in ("start", "first", "middle", "last")],
+    *[row(f"cut_reset@{at}", *CUT, joins=True) for at in ("first", "middle", "last")],
+    *[row(f"cut_clean@{at}", *CUT, joins=True) for at in ("first", "middle", "last")],
     *[row(f"stall@{at}", *STALLED, joins=at != "start") for at in ("start", "first", "middle", "last")],
     *[row(f"error_event@{at}", R.SERVER_ERROR, joins=at != "start") for at in ("start", "first", "middle", "last")],
-    *[row(f"cut@{at}", *BROKEN, R.MALFORMED_OUTPUT, ask="tools") for at in ("first", "middle", "last")],
-    *[row(f"cut@{at}", *BROKEN, R.MALFORMED_OUTPUT, ask="json") for at in ("first", "middle", "last")],
+    *[row(f"cut@{at}", *CUT, ask="tools") for at in ("first", "middle", "last")],
+    *[row(f"cut@{at}", *CUT, ask="json") for at in ("first", "middle", "last")],
     row("stall@middle", *STALLED, ask="tools"),
     row("stall@middle", *STALLED, ask="json"),
     row("comments_only; seconds=0.3", R.TIMEOUT),
@@ -133,9 +134,10 @@ Outcome = tuple[Answer, RequestEnded, list[FallbackTriggered]]
 @pytest.fixture(scope="module")
 def outcomes(request: pytest.FixtureRequest, simulator: ProviderSimulator) -> dict[Case, Outcome | BaseException]:
     """What became of each case that is asked for in this run."""
-    wanted = [item.callspec.params["case"] for item in request.session.items if getattr(item, "callspec", None)
-              and "case" in item.callspec.params and item.path == request.path]
-    found = run(gathered(play(case, simulator) for case in wanted), timeout=170)
+    items = [item for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
+    wanted = [item.callspec.params["case"] for item in items if "case" in item.callspec.params]
+    wanted.sort(key=lambda case: not case.row.reasons & {R.TIMEOUT, R.STREAM_STALLED})  # those that wait, first
+    found = run(gathered((play(case, simulator) for case in wanted), at_once=32), timeout=170)
     return dict(zip(wanted, found, strict=True))
 
 

@@ -12,11 +12,25 @@ from tests.support import run
 BIG = b"x" * (8 * 1024 * 1024)  # more than the kernel takes for a client that does not read
 
 
-def test_an_answer_with_a_line_break_in_a_header_is_refused_and_the_client_gets_a_500() -> None:
+def test_what_no_header_may_hold_is_percent_encoded_in_its_value() -> None:
+    async def main() -> None:
+        values = ["a\r\nset-cookie: b", "\u6a21\u578b", "\x1b[31m", "na\u00efve", "\ud800", "50% of 1"]
+        fields = [(f"x-{number}", value) for number, value in enumerate(values)]
+        async with serving(Recorder(lambda request: request.respond(200, fields, b""))) as (_, connect):
+            client = await connect()
+            got = await client.ask(post(b"a"))
+            assert (got.status, "set-cookie" in got.headers) == (200, False)
+            sent = ["a%0D%0Aset-cookie: b", "%E6%A8%A1%E5%9E%8B", "%1B[31m", "na%C3%AFve", "%3F", "50% of 1"]
+            assert [got.headers[f"x-{number}"] for number in range(6)] == sent
+
+    run(main())
+
+
+def test_an_answer_with_a_bad_header_name_is_refused_and_the_client_gets_a_500() -> None:
     async def main() -> None:
         faults: list[Any] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context["exception"]))
-        handler = Recorder(lambda request: request.respond(200, [("x", "a\r\nset-cookie: b")], b""))
+        handler = Recorder(lambda request: request.respond(200, [("x\r\nset-cookie", "b")], b""))
         async with serving(handler) as (_, connect):
             client = await connect()
             got = await client.ask(post(b"a"))

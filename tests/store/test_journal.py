@@ -281,7 +281,7 @@ def test_the_kernels_own_full_device_is_survived(tmp_path: Path) -> None:
     bench.journal.close(timeout=15)
     assert bench.journal.lost == 4
     assert "No space left on device" in bench.said[0][1]
-    assert "4 lines are lost" in bench.said[-1][1]
+    assert "lines lost: 4" in bench.said[-1][1]
 
 
 def test_a_folder_that_cannot_be_made_does_not_keep_the_gateway_from_starting(tmp_path: Path) -> None:

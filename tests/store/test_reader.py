@@ -86,9 +86,7 @@ def test_a_file_is_opened_when_its_time_has_come(tmp_path: Path, monkeypatch: py
         return real_open(path, *given, **named)
 
     monkeypatch.setattr(Path, "open", noting)
-    found: list[tuple[float, int]] = []
-    for event in read_events([tmp_path]):
-        found.append((event.at - NOON, len(opened)))
+    found = [(event.at - NOON, len(opened)) for event in read_events([tmp_path])]
     assert found == [(0, 1), (1, 1), (2, 1), (DAY_AFTER, 2)]
 
 

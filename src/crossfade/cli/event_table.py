@@ -66,14 +66,14 @@ class Totals:
 
     def words(self, shown: int) -> str:
         said = [
-            _count(self.requests, "request"),
+            count(self.requests, "request"),
             f"{self.fell_back} fell back",
             f"{self.failed} ended in an error",
         ]
         if self.unfinished:
             said.append(f"{self.unfinished} unfinished")
         if others := self.events - self.requests - self.unfinished:
-            said.append(_count(others, "other event"))
+            said.append(count(others, "other event"))
         newest = f"; the newest {shown} are shown (--limit 0 for all)" if shown < self.events else ""
         return ", ".join(said) + newest
 
@@ -131,5 +131,5 @@ def _seconds(seconds: float) -> str:
     return f"{seconds:.1f}s" if seconds >= 1 else f"{seconds * 1000:.0f}ms"
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from crossfade.cli.event_filter import KINDS, REASONS, Filter, parse_status, parse_time
-from crossfade.cli.event_table import Table, Totals, row_of
+from crossfade.cli.event_table import Table, Totals, count, row_of
 from crossfade.cli.loading import load
 from crossfade.cli.options import config_option
 from crossfade.core.events import FallbackTriggered, RequestEnded, StreamCommitted
@@ -202,6 +202,8 @@ class _View:
     def _tell_damage(self) -> None:
         """On standard error, so that it is in nobody's JSON."""
         if foreign := self._reader.foreign:
-            click.echo(f"note: {foreign} lines that no event could be read from were left out", err=True)
+            click.echo(f"left out: {count(foreign, 'line')} that no event can be read from", err=True)
         if torn := self._reader.torn:
-            click.echo(f"note: {torn} lines have no end (the process was killed, or is writing)", err=True)
+            click.echo(
+                f"left out: {count(torn, 'line')} without an end (killed while writing it, or at it now)", err=True
+            )

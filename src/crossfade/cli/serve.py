@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import resource
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -52,8 +54,16 @@ def serve(config: Path | None, listen: str | None, admin: str | None, drain: flo
     def again() -> Config:
         return _with_addresses(load(config), listen, admin)
 
+    _open_files()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(loaded, again, os.environ, keys, drain))
+
+
+def _open_files() -> None:
+    """Takes as many open files as the system lets it have: most shells give 1024, and every connection is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # not everywhere as much as `most` says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _serve(

@@ -27,6 +27,8 @@ class Directory:
 
     def __init__(self, config: Config):
         self._config = config
+        self.vendors = {name: provider.vendor.name for name, provider in config.providers.items()}
+        """The vendor of each provider."""
         self._exact: dict[str, Route] = {}
         wildcards: list[tuple[str, Route]] = []
         for route in config.routes.values():

@@ -199,7 +199,7 @@ class Dispatch:
 
     def _walk_on(self, now: float) -> Send | None:
         """Sends to the next rung that is not out."""
-        while self._position < len(self._rungs) and self._may_call(now):
+        while self._outcome is None and self._position < len(self._rungs) and self._may_call(now):
             rung = self._rungs[self._position]
             self._position += 1
             if self._overflowed is not None and self._is_too_small(rung.targets[0]):
@@ -213,8 +213,6 @@ class Dispatch:
                     self._position -= 1
                     return None
                 return self._send(self._position, rung, target, health, permit, now, "fresh")
-            if self._outcome is not None:
-                return None
         return None
 
     def _may_call(self, now: float) -> bool:
@@ -516,13 +514,16 @@ class Dispatch:
     # --- deciding --------------------------------------------------------------------------------------------
 
     def _before_commit(self, attempt: _Attempt, failure: Failure, now: float) -> None:
-        reason, row = failure.reason, DISPOSITIONS[failure.reason]
-        if reason in (_R.INTERNAL_ERROR, _R.CANCELLED):
+        if failure.reason in (_R.INTERNAL_ERROR, _R.CANCELLED):
             self._end(declined(attempt.target.name, failure), now)
             return
-        is_alone = not self._in_flight
-        if is_alone and self._declined is None and self._plan_retry(attempt, failure, now):
+        if not self._in_flight and self._declined is None and self._plan_retry(attempt, failure, now):
             return
+        self._decide(attempt, failure)
+
+    def _decide(self, attempt: _Attempt, failure: Failure) -> None:
+        """Whether the walk goes on after a failure that is not retried."""
+        reason, row = failure.reason, DISPOSITIONS[failure.reason]
         if reason in self.walk.policy.fallback_on:
             self._fall(attempt, failure)
         elif row.is_defect and self._has_fallen:
@@ -530,7 +531,7 @@ class Dispatch:
         elif self._declined is None:
             self._declined = (attempt, failure)
         # An attempt beside this one may still answer; only its own end is the walk's.
-        if is_alone and self._declined is not None and self._outcome is None:
+        if not self._in_flight and self._declined is not None and self._outcome is None:
             self._outcome = self._as_declined(*self._declined)
 
     def _as_declined(self, attempt: _Attempt, failure: Failure) -> Deliver | GiveUp:
@@ -597,18 +598,21 @@ class Dispatch:
         )
 
     def _ask_again(self, now: float) -> Send | None:
+        """Makes the retry that was planned; where it cannot be made any more, its failure decides after all."""
         again, self._again = self._again, None
-        if again is None or not self._may_call(now) or not self._may_spend(now):
+        failure = None if again is None else again.record.failure
+        if again is None or failure is None:
             return None
-        targets = [again.target]
-        failure = again.record.failure
-        if failure is not None and DISPOSITIONS[failure.reason].retry in (Retry.OTHER_CREDENTIAL, Retry.LIMITED):
-            targets[:0] = [target for target in again.rung.targets if target.key not in self._tried]
-        for target in targets:
-            health = self.walk.board.of(target)
-            permit = health.take(now)
-            if permit is not None:
-                return self._send(again.place, again.rung, target, health, permit, now, "retry")
+        if self._may_call(now) and self._may_spend(now):
+            targets = [again.target]
+            if DISPOSITIONS[failure.reason].retry in (Retry.OTHER_CREDENTIAL, Retry.LIMITED):
+                targets[:0] = [target for target in again.rung.targets if target.key not in self._tried]
+            for target in targets:
+                health = self.walk.board.of(target)
+                permit = health.take(now)
+                if permit is not None:
+                    return self._send(again.place, again.rung, target, health, permit, now, "retry")
+        self._decide(again, failure)
         return None
 
     def _rungs_left(self) -> int:

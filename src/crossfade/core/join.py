@@ -18,6 +18,8 @@ ANCHOR_SLACK = 200
 
 
 class JoinState(StrEnum):
+    """How far a join has come."""
+
     OPEN = "open"
     JOINED = "joined"
     REFUSED = "refused"
@@ -105,24 +107,30 @@ class Joiner:
         if self._delivered[-1:].isspace():
             # The prefill was sent without its trailing white space, so the answer may bring its own.
             new = new.lstrip()
-            if not new and not is_whole:
-                return ""
+        if not new.strip() and not is_whole:
+            return ""  # white space alone may be all there is, which proves nothing
         return self._join(new)
 
     def _decide_anchor(self, is_whole: bool) -> str:
         if len(self._anchor) < ANCHOR_MIN:
             # All of a short text is its anchor; found anywhere but at the head it would prove nothing.
             return self._refuse("the answer does not begin as the delivered text did")
-        window = self._head[: len(self._anchor) + ANCHOR_SLACK]
+        most = len(self._anchor) + ANCHOR_SLACK
+        window = self._head[:most]
         at = window.find(self._anchor)
-        if at >= 0:
+        preamble = window[: max(at, 0)].strip(" \t")
+        if at < 0 or preamble.strip():
+            # Behind a preamble it is looked at as a whole: the anchor may be quoted before it is repeated.
+            if not is_whole and len(self._head) < most:
+                return ""
+            if at < 0:
+                return self._refuse("the answer did not begin by repeating the anchor")
             if window.find(self._anchor, at + 1) >= 0:
                 return self._refuse("the anchor was repeated more than once")
-            self.repeated = at + len(self._anchor)
-            return self._join(self._head[self.repeated :])
-        if is_whole or len(self._head) >= len(self._anchor) + ANCHOR_SLACK:
-            return self._refuse("the answer did not begin by repeating the anchor")
-        return ""
+            if not preamble.endswith("\n"):
+                return self._refuse("the anchor was repeated in the middle of a line")
+        self.repeated = at + len(self._anchor)
+        return self._join(self._head[self.repeated :])
 
     def _join(self, new: str) -> str:
         self.state, self._head = JoinState.JOINED, ""

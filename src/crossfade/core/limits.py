@@ -179,6 +179,8 @@ class AttemptTimers:
             stood_still = now - self.paused_at
             self.last_byte_at += stood_still
             self.last_content_at += stood_still
+            if self.finished_at is not None:
+                self.finished_at += stood_still
             self.paused_at = None
 
     @property
@@ -205,7 +207,7 @@ class AttemptTimers:
         """
         limits = self.limits
         if self.committed_at is None:
-            due = self.started_at + min(limits.to_commit, limits.max_stream)
+            due = min(self.started_at + limits.to_commit, self._looked_at + limits.max_stream)
         else:
             due = self.committed_at + limits.max_stream
         if self.paused_at is not None:

@@ -36,18 +36,18 @@ def plan(
     route: Route,
     facts: RequestFacts,
     soft_rank: Callable[[Target], int] | None = None,
-    prefers: str | None = None,
+    prefers: Callable[[Target], bool] | None = None,
 ) -> Plan:
     """The plan of a request on `route`.
 
-    `soft_rank(target)` is how many recent soft failures the route has had from a target: others come before it.
-    `prefers` names a target that made the tool call this request answers: it comes first while it can.
+    `soft_rank(target)` is 1 for a target whose answers have lately not suited the route: others come before it.
+    `prefers(target)` says that a target made the tool calls this request answers: it comes first.
     """
     kept, skips = _able(route.chain, facts)
     if soft_rank is not None and len(kept) > 1:
         kept = _by_rank(kept, soft_rank)
     if prefers is not None and len(kept) > 1:
-        kept = (*[r for r in kept if r.name == prefers], *[r for r in kept if r.name != prefers])
+        kept = tuple(sorted(kept, key=lambda rung: not prefers(rung.targets[0])))
     return Plan(kept, skips)
 
 

@@ -98,7 +98,8 @@ class StreamGate:
     """Passes one attempt's events on when they may leave.
 
     `feed` gives the bytes that may leave now. `end` judges the stream; after an Accepted verdict (or a soft
-    failure that the caller is to see) `release` gives the rest. `committed` says that something has left.
+    failure that the caller is to see) `release` gives the rest. `committed` says that something has left, `chars` how
+    much text of this stream.
     `join` is what the caller is told of a stream that goes on from another one, and says that one was begun.
     `write` writes events as they came; `write_anew` those that did not come in this form (default: the same).
     """
@@ -123,9 +124,9 @@ class StreamGate:
         "_write_anew",
         "chars",
         "committed",
+        "content_at",
         "failure",
         "finished",
-        "content_at",
         "usage",
     )
 
@@ -189,11 +190,11 @@ class StreamGate:
             if joined is None:
                 return b""
             event = joined
-        self.chars += len(event.text)
         if self.committed and not self._holding and not self._must_hold(event):
             if self._note is not None and event.has_content:
                 self._tell_join()
             self._transcript.add(event)
+            self.chars += len(event.text)
             return self._written(event)
         return self._hold_back(event, now)
 
@@ -264,6 +265,7 @@ class StreamGate:
         self._tell_join()
         for event in self._pending:
             self._transcript.add(event)
+            self.chars += len(event.text)
             out += self._written(event)
         self._pending.clear()
         self._size = 0

@@ -24,6 +24,7 @@ import msgspec
 from crossfade.core.exchange import Choice, Completion, Finish, OutputFormat, RequestFacts, ToolCall
 from crossfade.core.failure import DISPOSITIONS, Failure, FailureReason
 from crossfade.core.policy import ValidationPolicy
+from crossfade.core.schema_cost import MAX_PATTERNS, SchemaCost, cost_of, resolved
 
 MAX_SCHEMA = 128 * 1024
 """Bytes of a schema; an answer to a larger one must only be JSON."""
@@ -31,6 +32,7 @@ MAX_SCHEMA_WEIGHT = 50_000
 """Parts of a schema with every reference written out; references doubled forty times over would never end."""
 
 _SMALL_SCHEMA = 16 * 1024
+_MAX_ODD_TEXT = 1024 * 1024
 _REGEX_SIZE = 1024 * 1024
 
 _R = FailureReason
@@ -119,8 +121,9 @@ def check_text_json(text: str) -> bool:
     except UnicodeEncodeError:
         return _is_json_to_stdlib(text)
     except msgspec.DecodeError:
-        # Half a surrogate pair is within the grammar, and clients read it; msgspec does not.
-        return ("\\ud" in text or "\\uD" in text) and _is_json_to_stdlib(text)
+        # Half a surrogate pair is within the grammar, and clients read it; msgspec does not. What reads it takes ten
+        # times as long, too long for texts of any length.
+        return len(text) <= _MAX_ODD_TEXT and ("\\ud" in text or "\\uD" in text) and _is_json_to_stdlib(text)
 
 
 def check_format(text: str, output: OutputFormat) -> Failure | None:
@@ -259,29 +262,36 @@ def _is_json_to_stdlib(text: str) -> bool:
 
 
 def _fits_schema(text: str, schema: bytes) -> bool:
-    """Whether a JSON text fits; true where this cannot be said."""
+    """Whether a JSON text fits; true where this cannot be said, or not in time."""
     compiled = _small(schema) if len(schema) <= _SMALL_SCHEMA else _large(schema) if len(schema) <= MAX_SCHEMA else None
-    if compiled is None:
+    if compiled is None or not compiled.cost.is_bearable(text):
         return True
     try:
-        return compiled(_VALUES.decode(text))
+        return compiled.check(_VALUES.decode(text))
     except Exception:  # JSON that Python or the validator cannot hold (a number out of range, half a surrogate pair)
         return True
 
 
-Check = Callable[[Any], bool]
+class _Schema(msgspec.Struct, frozen=True):
+    check: Callable[[Any], bool]
+    cost: SchemaCost
 
 
-def _compiled(schema: bytes) -> Check | None:
+def _compiled(schema: bytes) -> _Schema | None:
     try:
-        if _weight(_VALUES.decode(schema)) > MAX_SCHEMA_WEIGHT:
+        root = _VALUES.decode(schema)
+        if _weight(root) > MAX_SCHEMA_WEIGHT:
             return None
-        return jsonschema_rs.validator_for(
+        cost = cost_of(root)
+        if cost.patterns > MAX_PATTERNS:
+            return None
+        check = jsonschema_rs.validator_for(
             schema.decode(),
             retriever=_refuse_reference,
             validate_formats=False,  # an annotation in current drafts, and what providers enforce differs
             pattern_options=jsonschema_rs.RegexOptions(size_limit=_REGEX_SIZE, dfa_size_limit=_REGEX_SIZE),
         ).is_valid
+        return _Schema(check, cost)
     except Exception:  # whatever is wrong with a caller's schema, the provider is the one to say so
         return None
 
@@ -314,7 +324,7 @@ def _weight(root: Any) -> int:
             if any(isinstance(node.get(word), str) for word in _NAMING) and node is not root:
                 raise ValueError("a part that is referred to by name")
             if isinstance(reference := node.get("$ref"), str):
-                total += weight(_resolved(root, reference))
+                total += weight(resolved(root, reference))
         known[id(node)] = total
         return total
 
@@ -322,13 +332,3 @@ def _weight(root: Any) -> int:
 
 
 _NAMING = ("$id", "$dynamicRef", "$recursiveRef")
-
-
-def _resolved(root: Any, reference: str) -> Any:
-    if reference != "#" and not reference.startswith("#/"):
-        raise ValueError("a reference that is no pointer into the document")
-    node = root
-    for part in reference.split("/")[1:]:
-        name = part.replace("~1", "/").replace("~0", "~")
-        node = node[int(name)] if isinstance(node, list) else node.get(name) if isinstance(node, dict) else None
-    return node

@@ -13,9 +13,9 @@ from typing import Final
 from crossfade.config.directory import Directory
 from crossfade.core.dispatch import Dispatch, Walk
 from crossfade.core.errors import RequestError
-from crossfade.core.exchange import RequestFacts
 from crossfade.core.planner import plan
 from crossfade.core.target import Route, Target
+from crossfade.edge.affinity import preference
 from crossfade.edge.auth import Gate, Key
 from crossfade.edge.intake import Admitted, admit
 from crossfade.edge.openai_chat import CHAT
@@ -123,13 +123,19 @@ class App:
 
     def _dispatch(self, admitted: Admitted, inbound: ChatInbound) -> Dispatch:
         engine, route, policy = self.engine, admitted.route, admitted.policy
+        facts = inbound.facts
         now = time.perf_counter()
         self._count += 1
         walk = Walk(
             request=f"{self._prefix}{self._count:x}",
             route=route.name,
-            plan=plan(route, inbound.facts, _soft_rank(engine, route, now), None),
-            facts=inbound.facts,
+            plan=plan(
+                route,
+                facts,
+                _soft_rank(engine, route, now),
+                preference(facts.tool_call_ids, self.directory.vendors) if facts.tool_call_ids else None,
+            ),
+            facts=facts,
             policy=policy,
             caller=admitted.caller,
             overall=admitted.overall,

@@ -97,8 +97,6 @@ class Gate:
             self._failures.popitem(last=False)
 
 
-
-
 def _presented(headers: Mapping[str, str]) -> str:
     authorization = headers.get("authorization", "")
     scheme, _, token = authorization.partition(" ")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -44,11 +44,12 @@ def request_row(
     received_at: float,
     first_out_at: float | None,
     bytes_out: int,
+    delivered: Mapping[int, int],
     now: float,
 ) -> RequestEnded:
-    """The row of one request with its attempts."""
+    """The row of one request with its attempts. `delivered` is the text in characters that left of each, by number."""
     records = dispatch.records
-    rows = tuple([_attempt_row(record) for record in records])
+    rows = tuple([_attempt_row(record, delivered.get(record.number, 0)) for record in records])
     lost = 0.0
     if len(records) > 1 and outcome.attempt is not None:
         lost = next(record.started_s for record in records if record.number == outcome.attempt)
@@ -85,7 +86,7 @@ def request_row(
     )
 
 
-def _attempt_row(record: AttemptRecord) -> AttemptRow:
+def _attempt_row(record: AttemptRecord, delivered_chars: int) -> AttemptRow:
     failure, usage = record.failure, record.usage
     first = record.time_to_first_chunk_s
     return AttemptRow(
@@ -103,6 +104,7 @@ def _attempt_row(record: AttemptRecord) -> AttemptRow:
         input_tokens=None if usage is None else usage.prompt,
         output_tokens=None if usage is None else usage.completion,
         cost_usd=None if usage is None else cost(record, usage),
+        delivered_chars=delivered_chars,
         detail="" if failure is None else failure.detail,
         dropped=record.dropped,
     )

@@ -199,7 +199,9 @@ class Relay:
         self._size += len(data)
         if self._size > limit:
             failure = Failure(
-                reason=FailureReason.MALFORMED_OUTPUT, origin=Origin.LOCAL, detail=f"an answer of more than {limit} bytes"
+                reason=FailureReason.MALFORMED_OUTPUT,
+                origin=Origin.LOCAL,
+                detail=f"an answer of more than {limit} bytes",
             )
             self._conclude(Rejected(failure=failure), perf_counter())
 
@@ -271,7 +273,8 @@ class Relay:
         return True
 
     def _end_of_stream(self) -> Verdict:
-        assert self.reader is not None and self.gate is not None
+        assert self.reader is not None
+        assert self.gate is not None
         verdict = self.gate.end(self.reader.is_complete, self.reader.undecodable)
         if isinstance(verdict, Rejected) and verdict.failure is self.gate.failure:
             return Rejected(failure=self._as_said(verdict.failure), usage=verdict.usage)
@@ -313,6 +316,11 @@ class Relay:
         self._pass(events_of(answer), now)
         assert self.gate is not None
         return self.gate.end(True)
+
+    @property
+    def delivered_chars(self) -> int:
+        """Characters of text that the caller has of this attempt's stream."""
+        return self.gate.chars if isinstance(self.gate, StreamGate) else 0
 
     def whole(self) -> Completion:
         """The buffered answer: as it came, or put together from the stream it came as."""

@@ -14,7 +14,14 @@ import msgspec
 
 from crossfade.core.dispatch import Dispatch
 from crossfade.core.errors import InvalidRequest
-from crossfade.core.events import BreakerMoved, FallbackTriggered, RungDefective, StreamCommitted, TargetEjected, TargetReturned
+from crossfade.core.events import (
+    BreakerMoved,
+    FallbackTriggered,
+    RungDefective,
+    StreamCommitted,
+    TargetEjected,
+    TargetReturned,
+)
 from crossfade.core.exchange import RequestFacts
 from crossfade.core.failure import Failure, FailureReason, Origin
 from crossfade.core.health import BreakerChanged, Change, Ejected
@@ -247,7 +254,9 @@ class Runner:
         if self.is_done:
             return
         self.dispatch.on_cancel(now, {})
-        step = GiveUp(status=500, code=FailureReason.INTERNAL_ERROR, message="The gateway failed to handle this request.")
+        step = GiveUp(
+            status=500, code=FailureReason.INTERNAL_ERROR, message="The gateway failed to handle this request."
+        )
         try:
             self._give_up(step, now)
         except Exception as error:  # then nothing can be said
@@ -331,15 +340,14 @@ class Runner:
 
     def _deliver_stream(self, relay: Relay, flagged: FailureReason | None, now: float) -> None:
         """What was held leaves with the end, once the record is with the kernel."""
-        assert isinstance(relay.gate, StreamGate) and self._writer is not None
+        assert isinstance(relay.gate, StreamGate)
+        assert self._writer is not None
         if not self._is_started:
             self._start(self._headers(now, relay, flagged))
         tail = self._announced(relay, relay.gate.release())
         transcript = self.dispatch.transcript
         usage = joined_usage(transcript, relay.gate.usage, relay.gate.repeated)
-        tail += self._writer.end(
-            usage if transcript.joins else None, trace_member(self.dispatch, self.job.wants_trace)
-        )
+        tail += self._writer.end(usage if transcript.joins else None, trace_member(self.dispatch, self.job.wants_trace))
         self.bytes_out += len(tail)
         if self.first_out_at is None:
             self.first_out_at = now
@@ -451,6 +459,7 @@ class Runner:
             received_at=job.received_at,
             first_out_at=self.first_out_at,
             bytes_out=self.bytes_out,
+            delivered={number: relay.delivered_chars for number, relay in self._relays.items()},
             now=now,
         )
         self.engine.recorder.record(row, then)

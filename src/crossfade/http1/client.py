@@ -29,6 +29,9 @@ RESPONSE_HEAD_BYTES: Final = 64 * 1024
 RESPONSE_HEADER_COUNT: Final = 200
 """Bound on the header lines of a response."""
 
+READ_BYTES: Final = 96 * 1024
+"""Bytes of a response that are read in one turn of the loop; other connections have a turn before the rest."""
+
 # What chunk framing may take for each piece of body without being counted: a size line, its extension, two CR LF.
 _FRAMING_PER_PIECE: Final = 64
 
@@ -132,7 +135,9 @@ class ClientConnection(asyncio.Protocol):
         "_is_interim",
         "_is_kept_alive",
         "_is_paused",
+        "_is_reading",
         "_is_until_eof",
+        "_later",
         "_owner",
         "_parser",
         "_repeated",
@@ -152,6 +157,7 @@ class ClientConnection(asyncio.Protocol):
         self._served = 0  # responses read to their end
         self._is_closed = False
         self._is_paused = False
+        self._is_reading = True
         self._is_bodiless = False
         self._is_in_head = True
         self._is_interim = False
@@ -159,6 +165,7 @@ class ClientConnection(asyncio.Protocol):
         self._is_complete = False
         self._is_kept_alive = False
         self._is_until_eof = False
+        self._later = b""  # what came and is not read yet
 
     def __repr__(self) -> str:
         state = "closed" if self._is_closed else "idle" if self._exchange is None else "busy"
@@ -193,13 +200,26 @@ class ClientConnection(asyncio.Protocol):
         """Stops reading; what is already being parsed still arrives. A close goes unnoticed until `resume`."""
         if not self._is_paused and self._transport is not None and not self._is_closed:
             self._is_paused = True
-            self._transport.pause_reading()
+            self._steer()
 
     def resume(self) -> None:
         """Reads again. Twice is harmless."""
         if self._is_paused and self._transport is not None and not self._is_closed:
             self._is_paused = False
-            self._transport.resume_reading()
+            if self._later:
+                asyncio.get_running_loop().call_soon(self._read_later)
+            else:
+                self._steer()
+
+    def _steer(self) -> None:
+        """Reads from the socket, or not: as the owner of the exchange wants it, and not before all is read that came."""
+        should_read = not self._is_paused and not self._later
+        if should_read != self._is_reading and self._transport is not None and not self._transport.is_closing():
+            self._is_reading = should_read
+            if should_read:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
 
     def close(self) -> None:
         """Aborts the connection (a TLS close could take 30 s) and tells the owner, once. Twice is harmless."""
@@ -208,6 +228,7 @@ class ClientConnection(asyncio.Protocol):
         self._is_closed = True
         self._exchange, self._deliver = None, _ignore
         self._parser = None  # parser and connection hold each other
+        self._later = b""
         if self._transport is not None:
             self._transport.abort()
         self._owner.on_closed(self)
@@ -218,6 +239,33 @@ class ClientConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
+        if len(data) <= READ_BYTES and not self._later:
+            self._read(data)
+            return
+        self._later += data
+        self._steer()  # or the loop would go on with this connection for as long as more has come
+        self._read_later()
+
+    def _read_later(self) -> None:
+        """Reads a piece of what came, and leaves the rest to later turns."""
+        if self._is_paused or not self._later:
+            return
+        data, self._later = self._later[:READ_BYTES], self._later[READ_BYTES:]
+        self._read(data)
+        if self._is_closed or self._is_paused:
+            return
+        if self._later:
+            asyncio.get_running_loop().call_soon(self._read_later)
+        else:
+            self._steer()
+
+    def _read_all_later(self) -> None:
+        """The connection is at its end: what came before that is still the response's."""
+        if self._later and not self._is_closed:
+            data, self._later = self._later, b""
+            self._read(data)
+
+    def _read(self, data: bytes) -> None:
         if self._exchange is None:
             self.close()  # nobody asked: a second response, or the farewell of a server that closes
             return
@@ -233,6 +281,7 @@ class ClientConnection(asyncio.Protocol):
             self._framing = 0  # many small pieces must not save up for a monstrous chunk line
 
     def eof_received(self) -> None:
+        self._read_all_later()
         if self._is_until_eof and self._exchange is not None:
             self._is_complete = True
             self._is_kept_alive = False
@@ -241,6 +290,7 @@ class ClientConnection(asyncio.Protocol):
             self._on_broken("closed")
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._read_all_later()
         # Also where TLS ended without its close_notify: then even a body that lasts until EOF may have been cut.
         if not self._is_closed:
             self._on_broken("closed" if error is None else f"lost ({type(error).__name__})")
@@ -324,7 +374,7 @@ class ClientConnection(asyncio.Protocol):
             elif self._is_in_head:
                 self._fail(BadBytes(f"the response head is longer than {RESPONSE_HEAD_BYTES} bytes"))
             elif self._exchange is not None:
-                self.data_received(data[room:])
+                self._read(data[room:])
         return False
 
     def _is_parsed(self, data: bytes) -> bool:
@@ -353,7 +403,8 @@ class ClientConnection(asyncio.Protocol):
         self._headers = {}
         self._served += 1
         # A request that is not all sent although its answer is complete: the rest would be read as the next request.
-        if self._is_kept_alive and not transport.is_closing() and not transport.get_write_buffer_size():
+        is_over = transport.is_closing() or bool(self._later)  # bytes behind the end of the response
+        if self._is_kept_alive and not is_over and not transport.get_write_buffer_size():
             self.resume()
             self._owner.on_reusable(self)
         else:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from typing import Final, TypeVar
+from urllib.parse import quote
 
 import httptools
 import msgspec
@@ -32,6 +33,11 @@ CHUNK_LINE_BYTES: Final = 256
 CHUNK_EXCESS_BYTES: Final = 16 * 1024
 """Bound on framing out of proportion: what chunk lines took beyond 16 bytes a chunk and two bytes a content byte."""
 
+CHUNK_COUNT: Final = 50_000
+"""Bound on the chunks of a body, and one more for each CHUNK_BYTES of content: each costs as much as a kilobyte."""
+
+CHUNK_BYTES: Final = 256
+
 TRAILER_BYTES: Final = 8 * 1024
 """Bound on all trailer lines of a message together."""
 
@@ -50,6 +56,7 @@ _TRAILER_LINE: Final = re.compile(rf"{_TOKEN}:[^\x00-\x08\x0a-\x1f\x7f]*".encode
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 
 _LENGTH_DIGITS: Final = 15
+_PRINTABLE: Final = "".join(map(chr, range(0x20, 0x7F)))
 _SINGLE: Final = frozenset(
     {"host", "content-length", "transfer-encoding", "authorization", "content-type", "x-api-key"}
 )
@@ -288,6 +295,13 @@ def render_headers(headers: Iterable[tuple[str, str]]) -> str:
     return text
 
 
+def sendable(value: str) -> str:
+    """`value` as it may stand in a header: what is not printable ASCII is percent-encoded, as UTF-8."""
+    if value.isascii() and value.isprintable():
+        return value
+    return quote(value, safe=_PRINTABLE, errors="replace")
+
+
 class ChunkedBody:
     """Takes the chunked framing off a body, bounded and strict; trailers are read, checked and dropped.
 
@@ -295,13 +309,14 @@ class ChunkedBody:
     behind the message. Chunk sizes have no bound of their own: nothing is reserved for them, the caller counts content.
     """
 
-    __slots__ = ("_excess", "_is_chunk_open", "_left", "_pending", "_trailer_bytes", "is_complete", "rest")
+    __slots__ = ("_chunks_left", "_excess", "_is_chunk_open", "_left", "_pending", "_trailer_bytes", "is_complete", "rest")
 
     def __init__(self) -> None:
         self._pending = b""  # the beginning of a line
         self._left = 0  # content bytes still to come of the open chunk
         self._is_chunk_open = False  # the CR LF behind the chunk's content is still to come
         self._excess = 0
+        self._chunks_left: float = CHUNK_COUNT
         self._trailer_bytes = -1  # -1: the last chunk has not been seen
         self.is_complete = False
         self.rest = b""
@@ -355,7 +370,8 @@ class ChunkedBody:
         size = int(match[1], 16)
         # The allowance of Go's net/http: tiny chunks with long extensions must not make work without end.
         self._excess = max(0, self._excess + len(line) + 2 - 16 - 2 * size)
-        if self._excess > CHUNK_EXCESS_BYTES:
+        self._chunks_left += size / CHUNK_BYTES - 1
+        if self._excess > CHUNK_EXCESS_BYTES or self._chunks_left < 0:
             raise BadMessage(400, "the chunks of the body hold too little content")
         if size:
             self._left, self._is_chunk_open = size, True

@@ -6,8 +6,11 @@ It knows nothing of HTTP but that a connection has a `due` time and can be told 
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 from time import perf_counter
+
+import msgspec
 
 from crossfade.http1.server import Handler, Limits, ServerConnection
 
@@ -17,6 +20,15 @@ TICK = 0.5
 _BACKLOG = 1024
 
 
+def _within_descriptors(limits: Limits) -> Limits:
+    """The limits with no more connections than half of the files that the process may have open: the other half is for
+    upstream connections, or whoever opens enough idle ones would keep everybody from every provider."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most == resource.RLIM_INFINITY or limits.max_connections <= most // 2:
+        return limits
+    return msgspec.structs.replace(limits, max_connections=max(1, most // 2))
+
+
 class Listener:
     """Accepts connections until it is drained or closed. Made by `open`.
 
@@ -24,7 +36,7 @@ class Listener:
     """
 
     def __init__(self, handler: Handler, limits: Limits, *, tick: float = TICK):
-        self.handler, self.limits = handler, limits
+        self.handler, self.limits = handler, _within_descriptors(limits)
         self.is_draining = False
         self._is_closed = False
         self._tick_time = tick

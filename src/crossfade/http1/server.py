@@ -33,6 +33,7 @@ from crossfade.http1.head import (
     find_head_end,
     path_of,
     render_headers,
+    sendable,
 )
 from crossfade.http1.request import Handler, Limits, Request
 
@@ -224,14 +225,16 @@ class ServerConnection(asyncio.Protocol):
         return self._transport.get_write_buffer_size()
 
     def render_head(self, status: int, headers: Sequence[tuple[str, str]], framing: str) -> bytes:
-        """The head of an answer. Raises ValueError for headers that cannot be sent."""
+        """The head of an answer. Values with what no header may hold are percent-encoded: they are names that callers
+        and configurations made up, and an answer must not be lost over them. Raises ValueError for bad names."""
         if not 200 <= status <= 599:
             raise ValueError(f"{status} is not the status of an answer")
         line = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n"
         close = "" if self._is_kept_alive and self._state == _WORK and not self._owner.is_draining else _CLOSE
         if close:
             self._is_kept_alive = False
-        return f"{line}{render_headers(headers)}{framing}{close}\r\n".encode("latin-1")
+        fields = render_headers([(name, sendable(value)) for name, value in headers])
+        return f"{line}{fields}{framing}{close}\r\n".encode("latin-1")
 
     def send(self, head: bytes, body: bytes = b"") -> None:
         """Writes, in one call of the kernel."""

@@ -293,4 +293,4 @@ class Journal:
             self._reported_lost = self.lost
             self._reported_at = self._timer()
             cause = f" ({why})" if why else ""
-            self._report("error", f"journal {self._file.folder}: {fresh} lines are lost{cause}, {self.lost} in all")
+            self._report("error", f"journal {self._file.folder}: lines lost: {fresh}{cause}, {self.lost} in all")

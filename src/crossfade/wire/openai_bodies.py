@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -16,7 +17,11 @@ from crossfade.wire.openai_ours import OUR_FIELDS
 _encode = msgspec.json.encode
 _decode_top = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _LIMITS: Final = ("max_completion_tokens", "max_tokens")
-_BLANKS: Final = frozenset(b" \t\r\n")
+_BLANKS: Final = re.compile(rb"[ \t\r\n]*")
+_MOST_MEMBERS: Final = 1000
+"""Members whose places are looked for; no API has as many."""
+MAX_ODD: Final = 1024 * 1024
+"""Bytes of a body whose keys come twice or are spelled with escapes. Finding out which takes long."""
 
 
 class Members:
@@ -43,6 +48,8 @@ class Members:
         """Walks along the members. The JSON is valid and `values` has the last value of each key, so as long as key
         and value are what stands there, the next quote begins the next key; a repeated key leaves a rest."""
         raw = self.raw
+        if len(self.values) > _MOST_MEMBERS:
+            return False
         places: dict[str, tuple[int, int]] = {}
         find = raw.find
         at = find(b"{") + 1
@@ -52,9 +59,7 @@ class Members:
             end = begin + len(key)
             if raw[begin:end] != key or raw[end] != 34:
                 return False
-            at = find(b":", end) + 1
-            while raw[at] in _BLANKS:
-                at += 1
+            at = _end_of_blanks(raw, find(b":", end) + 1)
             text = bytes(value)
             end = at + len(text)
             if raw[at:end] != text:
@@ -66,6 +71,8 @@ class Members:
 
     def check_repeated(self, names: Iterable[str]) -> None:
         """Raises InvalidRequest where one of `names` is a key twice, in whatever spelling."""
+        if len(self.raw) > MAX_ODD:
+            raise InvalidRequest("A body of more than 1 MiB must have each key once, spelled without escapes.")
         seen: list[str] = []
 
         def keep(pairs: list[tuple[str, Any]]) -> None:
@@ -107,6 +114,11 @@ class Members:
                 return None
             raw = raw.replace(old, key + value, 1)
         return b"{%s%s" % (front, raw[1:]) if front else raw
+
+
+def _end_of_blanks(raw: bytes, at: int) -> int:
+    blanks = _BLANKS.match(raw, at)
+    return at if blanks is None else blanks.end()
 
 
 def edited_body(

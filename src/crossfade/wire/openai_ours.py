@@ -16,6 +16,7 @@ from crossfade.core.exchange import Finish
 from crossfade.core.failure import fallback_reasons
 from crossfade.core.policy import CommitPolicy, ValidationPolicy
 from crossfade.core.words import parse_commit, parse_duration, parse_hold
+from crossfade.core.patterns import work_of
 
 T = TypeVar("T")
 
@@ -28,6 +29,9 @@ NOT_PER_TARGET: Final = frozenset(
 """What one target of a chain cannot be given differently: it decides about the whole request."""
 MAX_CHAIN: Final = 32
 MAX_TAGS: Final = 32
+MAX_PATTERN_WORK: Final = 500
+"""Of a caller's expression, as `work_of` counts it; an operator's is not bounded so."""
+_SHOWN: Final = 100
 
 
 class FallbackModel(msgspec.Struct, frozen=True):
@@ -128,6 +132,7 @@ def read_options(value: Any) -> Options:
         if key == "hedge_after":
             raise InvalidRequest(f"`{place}` is not supported yet.", param=place)
         if (read := _OPTIONS.get(key)) is None:
+            place = place[:_SHOWN]
             raise InvalidRequest(f"Unknown key `{place}`; known are {', '.join(_OPTIONS)}.", param=place)
         if item is not None:
             given[key] = _checked(read, item, place)
@@ -202,6 +207,8 @@ def _validate(value: Any) -> ValidationPolicy:
 def _pattern(value: Any) -> str | None:
     if value is not None and not (isinstance(value, str) and 0 < len(value) <= 1000):
         raise ValueError("a pattern is a text of 1 to 1000 characters")
+    if value is not None and work_of(value) > MAX_PATTERN_WORK:
+        raise ValueError("the pattern has too many places, its counted repetitions written out")
     return value
 
 

@@ -6,6 +6,7 @@ needs. The whole request is read (`canonical`) only where it must be translated.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal
@@ -15,6 +16,7 @@ import msgspec
 from crossfade.core.errors import InvalidRequest
 from crossfade.core.exchange import Ability, ChatRequest, Continuation, OutputFormat, RequestFacts
 from crossfade.core.target import Dialect, Target
+from crossfade.wire.bounds import has_more_parts, is_utf8
 from crossfade.wire.openai_bodies import Members, edited_body
 from crossfade.wire.openai_canonical import read_canonical
 from crossfade.wire.openai_ours import (
@@ -46,6 +48,18 @@ DECIDING: Final = (
 )
 """Fields that must not come twice: two readers could then see two requests."""
 _MAX_N: Final = 128
+
+# What one request may make of the gateway's time: it is read in one go, while all others wait.
+MAX_PARTS: Final = 1_000_000
+"""Commas and opening brackets of a body; ten times what fills the largest window."""
+MAX_MESSAGES: Final = 20_000
+MAX_TOOLS: Final = 4096
+MAX_MODEL: Final = 1024
+"""Characters of `model`."""
+MAX_FIELD: Final = 256 * 1024
+"""Bytes of a field that is read whole: ours, `stop`, `tool_choice`, the words of reasoning."""
+_LARGE: Final = 256 * 1024
+_MOST_DATA: Final = 10_000
 
 _NO: Final = msgspec.Raw()
 
@@ -92,26 +106,37 @@ class _Request(msgspec.Struct, gc=False):
     n: int | None = None
     stream_options: _StreamOptions | None = None
     tools: list[_Tool] | None = None
-    tool_choice: Any = None
+    tool_choice: msgspec.Raw = _NO
     functions: list[_Named] | None = None
-    function_call: Any = None
+    function_call: msgspec.Raw = _NO
     response_format: _ResponseFormat | None = None
-    stop: Any = None
+    stop: msgspec.Raw = _NO
     logprobs: bool | None = None
-    modalities: list[str] | None = None
-    reasoning_effort: Any = None
-    reasoning: Any = None
-    thinking: Any = None
+    modalities: msgspec.Raw = _NO
+    reasoning_effort: msgspec.Raw = _NO
+    reasoning: msgspec.Raw = _NO
+    thinking: msgspec.Raw = _NO
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
-    fallback_models: Any = None
-    models: Any = None
-    fallbacks: Any = None
-    fallback_on: Any = None
-    crossfade: Any = None
+    fallback_models: msgspec.Raw = _NO
+    models: msgspec.Raw = _NO
+    fallbacks: msgspec.Raw = _NO
+    fallback_on: msgspec.Raw = _NO
+    crossfade: msgspec.Raw = _NO
 
 
 _decode = msgspec.json.Decoder(_Request).decode
+_decode_any = msgspec.json.Decoder().decode
+
+
+def _value(given: _Request, field: str) -> Any:
+    """The value of a field that was left as JSON text; None where there is none. Raises InvalidRequest."""
+    raw = getattr(given, field)
+    if raw is _NO:
+        return None
+    if len(raw) > MAX_FIELD:
+        raise InvalidRequest(f"`{field}` is longer than {MAX_FIELD // 1024} KiB.", param=field)
+    return _decode_any(raw)
 
 
 class ChatInbound:
@@ -199,12 +224,12 @@ def read_request(body: bytes, headers: Mapping[str, str]) -> ChatInbound:
     """The request in `body`. `headers` have lower-case names. Raises InvalidRequest naming the field."""
     if body[:3] == b"\xef\xbb\xbf":
         body = body[3:]
+    if len(body) > _LARGE and has_more_parts(body, MAX_PARTS):
+        raise InvalidRequest(f"The body has more than {MAX_PARTS:,} values.")
+    if not is_utf8(body):
+        raise InvalidRequest("The body is not UTF-8.")
     try:
-        if not body.isascii():
-            body.decode()
         given = _decode(body)
-    except UnicodeDecodeError:
-        raise InvalidRequest("The body is not UTF-8.") from None
     except RecursionError:
         raise InvalidRequest("The body is nested too deeply.") from None
     except msgspec.DecodeError as error:
@@ -228,6 +253,8 @@ def read_request(body: bytes, headers: Mapping[str, str]) -> ChatInbound:
 def _facts(given: _Request, body: bytes, limit: int | None) -> RequestFacts:
     if not given.messages:
         raise InvalidRequest("`messages` must have at least one message.", param="messages")
+    if len(given.messages) > MAX_MESSAGES:
+        raise InvalidRequest(f"`messages` has more than {MAX_MESSAGES:,} messages.", param="messages")
     n = 1 if given.n is None else given.n
     if not 1 <= n <= _MAX_N:
         raise InvalidRequest(f"`n` must be from 1 to {_MAX_N}.", param="n")
@@ -248,9 +275,9 @@ def _facts(given: _Request, body: bytes, limit: int | None) -> RequestFacts:
         has_other_tools=has_other_tools,
         tool_choice=_tool_choice(given),
         output=None if given.response_format is None else _output(given.response_format),
-        has_stop=bool(given.stop),
+        has_stop=bool(_value(given, "stop")),
         logprobs=given.logprobs is True,
-        audio=given.modalities is not None and "audio" in given.modalities,
+        audio=_wants_audio(given),
         thinking=_is_thinking(given),
         after_tool_result=last in ("tool", "function"),
         tool_call_ids=_tool_call_ids(given.messages) if last == "tool" else (),
@@ -271,6 +298,9 @@ _NO_NAMES: Final[frozenset[str]] = frozenset()
 
 
 def _tools(given: _Request) -> tuple[frozenset[str], bool]:
+    for field, tools in (("tools", given.tools), ("functions", given.functions)):
+        if tools is not None and len(tools) > MAX_TOOLS:
+            raise InvalidRequest(f"`{field}` has more than {MAX_TOOLS:,} tools.", param=field)
     names = {tool.function.name for tool in given.tools or () if tool.type == "function" and tool.function is not None}
     for number, tool in enumerate(given.tools or ()):
         if tool.type == "function" and tool.function is None:
@@ -281,7 +311,9 @@ def _tools(given: _Request) -> tuple[frozenset[str], bool]:
 
 
 def _tool_choice(given: _Request) -> Literal["auto", "none", "required", "named"]:
-    choice = given.tool_choice if given.tool_choice is not None else given.function_call
+    choice = _value(given, "tool_choice")
+    if choice is None:
+        choice = _value(given, "function_call")
     if isinstance(choice, dict):
         if choice.get("type") == "allowed_tools":
             allowed = choice.get("allowed_tools")
@@ -316,14 +348,22 @@ def _output(format: _ResponseFormat) -> OutputFormat | None:  # noqa: A002 - the
 
 
 def _is_thinking(given: _Request) -> bool:
-    if isinstance(given.thinking, dict) and given.thinking.get("type") in ("enabled", "adaptive"):
+    thinking = _value(given, "thinking")
+    if isinstance(thinking, dict) and thinking.get("type") in ("enabled", "adaptive"):
         return True
-    effort = given.reasoning_effort
-    if effort is None and isinstance(given.reasoning, dict):
-        if given.reasoning.get("enabled") is False:
+    effort = _value(given, "reasoning_effort")
+    if effort is None and isinstance(reasoning := _value(given, "reasoning"), dict):
+        if reasoning.get("enabled") is False:
             return False
-        effort = given.reasoning.get("effort") or given.reasoning.get("max_tokens") or given.reasoning.get("enabled")
+        effort = reasoning.get("effort") or reasoning.get("max_tokens") or reasoning.get("enabled")
     return effort is not None and effort not in ("none", False, "")
+
+
+def _wants_audio(given: _Request) -> bool:
+    modalities = _value(given, "modalities")
+    if modalities is not None and not (isinstance(modalities, list) and all(type(one) is str for one in modalities)):
+        raise InvalidRequest("`modalities` must be a list of words.", param="modalities")
+    return modalities is not None and "audio" in modalities
 
 
 _PART_ABILITIES: Final[Mapping[str, Ability]] = {
@@ -336,14 +376,15 @@ _NO_NEEDS: Final[frozenset[Ability]] = frozenset()
 
 
 def _needs(given: _Request, has_parts: bool, has_tools: bool) -> frozenset[Ability]:
-    if not (has_parts or has_tools or given.response_format or given.modalities):
+    has_audio = _wants_audio(given)
+    if not (has_parts or has_tools or given.response_format or has_audio):
         return _NO_NEEDS
     needs = set()
     if has_tools:
         needs.add(Ability.TOOLS)
     if given.response_format is not None and given.response_format.type == "json_schema":
         needs.add(Ability.JSON_SCHEMA)
-    if given.modalities is not None and "audio" in given.modalities:
+    if has_audio:
         needs.add(Ability.AUDIO)
     if has_parts:
         types = {part.type for message in given.messages if type(message.content) is list for part in message.content}
@@ -356,17 +397,18 @@ _AUDIO_DATA = re.compile(rb'"data"\s*:\s*"([^"]*)"')
 
 
 def _input_tokens(body: bytes) -> int:
-    """An estimate: a token for four bytes of the body, without base64 data."""
+    """An estimate: a token for four bytes of the body, without base64 data (of `_MOST_DATA` parts at most)."""
     size = len(body)
-    at = body.find(_BASE64)
-    while at >= 0:
+    at, found = body.find(_BASE64), 0
+    while at >= 0 and found < _MOST_DATA:
+        found += 1
         end = body.find(b'"', at)
         if end < 0:
             break
         size -= end - at
         at = body.find(_BASE64, end)
     if b'"input_audio"' in body:
-        size -= sum(len(match[1]) for match in _AUDIO_DATA.finditer(body) if len(match[1]) > 256)
+        size -= sum(len(match[1]) for match in itertools.islice(_AUDIO_DATA.finditer(body), _MOST_DATA) if len(match[1]) > 256)
     return max(size, 0) // 4
 
 
@@ -374,21 +416,24 @@ def _input_tokens(body: bytes) -> int:
 
 
 def _ours(given: _Request, headers: Mapping[str, str]) -> Ours:
-    if given.model and not _says_more(given):
+    if given.model and len(given.model) <= MAX_MODEL and not _says_more(given):
         plain = Ours(model=given.model)
         return with_headers(plain, headers) if has_our_headers(headers) else plain
     model = given.model or ""
+    if len(model) > MAX_MODEL:
+        raise InvalidRequest(f"`model` is longer than {MAX_MODEL} characters.", param="model")
     chain = None
     for field in CHAIN_FIELDS:
-        if (value := getattr(given, field)) is None:
+        if (value := _value(given, field)) is None:
             continue
         if chain is not None:
             raise InvalidRequest(f"`{field}` says the same as another field of the request; give one.", param=field)
         chain = read_chain(field, value, model)
         if not model and field == "models" and chain:
             model, chain = chain[0].name, chain[1:]
-    options: Options | None = None if given.crossfade is None else read_options(given.crossfade)
-    words = None if given.fallback_on is None else read_fallback_on(given.fallback_on)
+    said, listed = _value(given, "crossfade"), _value(given, "fallback_on")
+    options: Options | None = None if said is None else read_options(said)
+    words = None if listed is None else read_fallback_on(listed)
     if not model and ROUTE_HEADER not in headers:
         raise InvalidRequest("You must provide a `model`.", param="model", code="missing_required_parameter")
     ours = Ours(model=model, fallback_models=chain, fallback_on=words, options=options)
@@ -397,11 +442,11 @@ def _ours(given: _Request, headers: Mapping[str, str]) -> Ours:
 
 def _says_more(given: _Request) -> bool:
     return (
-        given.fallback_models is not None
-        or given.fallback_on is not None
-        or given.crossfade is not None
-        or given.models is not None
-        or given.fallbacks is not None
+        given.fallback_models is not _NO
+        or given.fallback_on is not _NO
+        or given.crossfade is not _NO
+        or given.models is not _NO
+        or given.fallbacks is not _NO
     )
 
 
@@ -422,7 +467,7 @@ def _unreadable(body: bytes, error: msgspec.DecodeError) -> InvalidRequest:
         if missing is not None:
             return InvalidRequest(f"`{missing[1]}` is missing.", param=missing[1], code="missing_required_parameter")
         return InvalidRequest("The body must be a JSON object.")
-    if path.startswith(("messages", "tools")):
+    if path.startswith(("messages", "tools")) and len(body) <= 4 * _LARGE:
         try:
             read_canonical(body)  # it knows the number of the message
         except InvalidRequest as exact:

@@ -1,0 +1,108 @@
+"""The plan: what is skipped for good and why, and in which order the rest stands."""
+
+from __future__ import annotations
+
+import pytest
+
+from crossfade.core.exchange import Ability, RequestFacts
+from crossfade.core.planner import Plan, plan, unfitness
+from crossfade.core.target import Route, Target
+from tests.core.walking import rung, target
+
+PLAIN = RequestFacts()
+SEES = RequestFacts(needs=frozenset({Ability.VISION}))
+
+
+def route(*chain: object) -> Route:
+    return Route(name="chat", chain=tuple(rung(one) if isinstance(one, str) else one for one in chain))  # type: ignore[misc]
+
+
+def names(made: Plan) -> list[str]:
+    return [one.name for one in made.rungs]
+
+
+def test_plan_of_a_plain_request_is_the_chain() -> None:
+    made = route("a/m", "b/m")
+    assert plan(made, PLAIN) == Plan(made.chain)
+    assert plan(made, PLAIN).rungs is made.chain
+
+
+@pytest.mark.parametrize(
+    "ability, words",
+    [
+        (Ability.VISION, "no vision"),
+        (Ability.FILES, "no files"),
+        (Ability.AUDIO, "no audio"),
+        (Ability.TOOLS, "no tools"),
+        (Ability.JSON_SCHEMA, "no json_schema"),
+    ],
+)
+def test_target_without_an_ability_is_skipped_in_words(ability: Ability, words: str) -> None:
+    made = plan(route(rung("a/m", lacks=frozenset({ability})), "b/m"), RequestFacts(needs=frozenset({ability})))
+    assert names(made) == ["b/m"]
+    assert [(skip.rung.name, skip.position, skip.why) for skip in made.skips] == [("a/m", 0, words)]
+
+
+def test_every_ability_has_its_words() -> None:
+    everything = frozenset(Ability)
+    why = unfitness(target("a/m", lacks=everything), RequestFacts(needs=everything))
+    assert why == "no audio or files or json_schema or tools or vision"
+
+
+def test_ability_that_is_not_needed_does_not_matter() -> None:
+    assert names(plan(route(rung("a/m", lacks=frozenset(Ability))), PLAIN)) == ["a/m"]
+    assert names(plan(route(rung("a/m", lacks=frozenset({Ability.TOOLS}))), SEES)) == ["a/m"]
+
+
+@pytest.mark.parametrize(
+    "window, tokens, is_skipped",
+    [
+        (1000, 1200, False),
+        (1000, 1201, True),
+        (512, 900, True),  # windows of embedding models
+        (None, 10**7, False),
+        (128_000, 150_000, False),
+        (128_000, 160_000, True),
+    ],
+)
+def test_window_may_be_exceeded_by_what_an_estimate_may_be_wrong(
+    window: int | None, tokens: int, is_skipped: bool
+) -> None:
+    made = plan(route(rung("a/m", window=window), "b/m"), RequestFacts(input_tokens=tokens))
+    assert bool(made.skips) is is_skipped
+    if is_skipped:
+        assert made.skips[0].why == f"window of {window} tokens for about {tokens}"
+
+
+def test_skips_keep_their_places_in_the_chain() -> None:
+    blind = frozenset({Ability.VISION})
+    made = plan(route("a/m", rung("b/m", lacks=blind), "c/m", rung("d/m", lacks=blind)), SEES)
+    assert names(made) == ["a/m", "c/m"]
+    assert [(skip.rung.name, skip.position) for skip in made.skips] == [("b/m", 1), ("d/m", 3)]
+
+
+def test_targets_whose_answers_lately_did_not_suit_come_later() -> None:
+    def rank(one: Target) -> int:
+        return int(one.name in ("a/m", "c/m"))
+
+    assert names(plan(route("a/m", "b/m", "c/m", "d/m"), PLAIN, rank)) == ["b/m", "d/m", "a/m", "c/m"]
+
+
+def test_order_stands_where_all_suit_or_none_does() -> None:
+    assert names(plan(route("a/m", "b/m"), PLAIN, lambda one: 0)) == ["a/m", "b/m"]
+    assert names(plan(route("a/m", "b/m"), PLAIN, lambda one: 1)) == ["a/m", "b/m"]
+
+
+def test_maker_of_the_tool_call_comes_first() -> None:
+    assert names(plan(route("a/m", "b/m", "c/m"), PLAIN, prefers=lambda target: target.name == "c/m")) == ["c/m", "a/m", "b/m"]
+    assert names(plan(route("a/m", "b/m"), PLAIN, prefers=lambda target: target.name == "x/m")) == ["a/m", "b/m"]
+
+
+def test_maker_of_the_tool_call_comes_first_though_it_was_demoted() -> None:
+    made = plan(route("a/m", "b/m"), PLAIN, lambda one: int(one.name == "a/m"), "a/m")
+    assert names(made) == ["a/m", "b/m"]
+
+
+def test_nobody_may_be_left() -> None:
+    made = plan(route(rung("a/m", lacks=frozenset({Ability.VISION}))), SEES, lambda one: 0, "a/m")
+    assert (made.rungs, len(made.skips)) == ((), 1)
