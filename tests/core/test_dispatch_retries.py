@@ -273,7 +273,8 @@ def test_caller_is_told_when_a_limit_ends(reason: str, said: float | None, back:
     course.send("a/m")
     course.fail(reason, retry_after=said)
     end = course.given_up()
-    assert (end.status, end.retry_after) == (429, pytest.approx(back))
+    assert end.status == 429
+    assert end.retry_after == pytest.approx(back)
     assert f"(429, back in {back:.0f} s)" in end.message
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from crossfade.core.exchange import Ability, RequestFacts
@@ -15,6 +17,10 @@ SEES = RequestFacts(needs=frozenset({Ability.VISION}))
 
 def route(*chain: object) -> Route:
     return Route(name="chat", chain=tuple(rung(one) if isinstance(one, str) else one for one in chain))  # type: ignore[misc]
+
+
+def named(name: str) -> Callable[[Target], bool]:
+    return lambda one: one.name == name
 
 
 def names(made: Plan) -> list[str]:
@@ -94,15 +100,15 @@ def test_order_stands_where_all_suit_or_none_does() -> None:
 
 
 def test_maker_of_the_tool_call_comes_first() -> None:
-    assert names(plan(route("a/m", "b/m", "c/m"), PLAIN, prefers=lambda target: target.name == "c/m")) == ["c/m", "a/m", "b/m"]
-    assert names(plan(route("a/m", "b/m"), PLAIN, prefers=lambda target: target.name == "x/m")) == ["a/m", "b/m"]
+    assert names(plan(route("a/m", "b/m", "c/m"), PLAIN, prefers=named("c/m"))) == ["c/m", "a/m", "b/m"]
+    assert names(plan(route("a/m", "b/m"), PLAIN, prefers=named("x/m"))) == ["a/m", "b/m"]
 
 
 def test_maker_of_the_tool_call_comes_first_though_it_was_demoted() -> None:
-    made = plan(route("a/m", "b/m"), PLAIN, lambda one: int(one.name == "a/m"), "a/m")
+    made = plan(route("a/m", "b/m"), PLAIN, lambda one: int(one.name == "a/m"), named("a/m"))
     assert names(made) == ["a/m", "b/m"]
 
 
 def test_nobody_may_be_left() -> None:
-    made = plan(route(rung("a/m", lacks=frozenset({Ability.VISION}))), SEES, lambda one: 0, "a/m")
+    made = plan(route(rung("a/m", lacks=frozenset({Ability.VISION}))), SEES, lambda one: 0, named("a/m"))
     assert (made.rungs, len(made.skips)) == ((), 1)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ def asked(port: int, method: str, path: str, body: object = None, **headers: str
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         sent = None if body is None else json.dumps(body)
-        given = {"content-type": "application/json", **{name.replace("_", "-"): value for name, value in headers.items()}}
+        given = {"content-type": "application/json"}
+        given.update({name.replace("_", "-"): value for name, value in headers.items()})
         connection.request(method, path, sent, given)
         answer = connection.getresponse()
         return answer.status, json.loads(answer.read())
@@ -44,16 +46,23 @@ def asked(port: int, method: str, path: str, body: object = None, **headers: str
         connection.close()
 
 
-async def with_gateway(tmp_path: Path, simulator: ProviderSimulator, scene: Callable[[Gateway], Any]) -> Any:
-    """Runs `scene` in a thread beside a gateway of two providers."""
+@contextlib.asynccontextmanager
+async def opened(tmp_path: Path, simulator: ProviderSimulator) -> AsyncIterator[Gateway]:
+    """A gateway of two providers."""
     file = tmp_path / "crossfade.yaml"
     one, two = (simulator.base_url("openai", name) for name in ("one", "two"))
     file.write_text(
         "server: {listen: 127.0.0.1:0, admin: 127.0.0.1:0}\n"
         f'providers: {{one: {{dialect: openai, base_url: "{one}"}}, two: {{dialect: openai, base_url: "{two}"}}}}\n'
-        "routes: {chat: {chain: [one/model, two/model], retry: {delay: 0}}}\n"
+        "routes: {chat: {chain: [one/model, two/model], retry: {delay: 0}, silence_timeout: 2s}}\n"
     )
     async with await Gateway.open(load_config(file, {}, VENDORS), {}, Forgetful()) as gateway:
+        yield gateway
+
+
+async def with_gateway(tmp_path: Path, simulator: ProviderSimulator, scene: Callable[[Gateway], Any]) -> Any:
+    """Runs `scene` in a thread beside a gateway."""
+    async with opened(tmp_path, simulator) as gateway:
         return await asyncio.to_thread(scene, gateway)
 
 

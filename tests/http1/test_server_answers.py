@@ -20,7 +20,7 @@ def test_what_no_header_may_hold_is_percent_encoded_in_its_value() -> None:
             client = await connect()
             got = await client.ask(post(b"a"))
             assert (got.status, "set-cookie" in got.headers) == (200, False)
-            sent = ["a%0D%0Aset-cookie: b", "%E6%A8%A1%E5%9E%8B", "%1B[31m", "na%C3%AFve", "%3F", "50% of 1"]
+            sent = ["a%0D%0Aset-cookie: b", "%E6%A8%A1%E5%9E%8B", "%1B[31m", "na%C3%AFve", "?", "50% of 1"]
             assert [got.headers[f"x-{number}"] for number in range(6)] == sent
 
     run(main())

@@ -93,6 +93,7 @@ class _Screen:
     """A caller's connection that is a terminal: text as it comes, errors on the error output."""
 
     is_gone = False
+    unsent = 0
 
     def __init__(self, *, is_quiet: bool):
         self._is_quiet = is_quiet

@@ -28,6 +28,8 @@ class RequestError(CrossfadeError):
 
     status: ClassVar[int] = 400
     kind: ClassVar[str] = "invalid_request_error"
+    retry_after: ClassVar[int | None] = None
+    """Seconds after which the same request may fare better."""
     code: str | None = None
 
     def __init__(self, message: str, *, param: str | None = None, code: str | None = None):
@@ -53,6 +55,15 @@ class UnknownRoute(RequestError):
 
     status = 404
     code = "model_not_found"
+
+
+class Overloaded(RequestError):
+    """The gateway itself has no room for another request just now."""
+
+    status = 503
+    kind = "server_error"
+    code = "gateway_overloaded"
+    retry_after = 1
 
 
 class TransportError(CrossfadeError):

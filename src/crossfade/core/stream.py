@@ -201,6 +201,11 @@ class StreamGate:
     def _written(self, event: StreamEvent) -> bytes:
         return self._write_anew(event) if type(event) is MadeEvent else self._write(event)
 
+    @property
+    def held(self) -> int:
+        """Bytes that are held back."""
+        return self._size
+
     def poll(self, now: float) -> bytes:
         """What may leave because time has passed (`commit: {seconds: T}`)."""
         if not self.committed and self._may_commit(now):
@@ -403,6 +408,11 @@ class StreamCollector:
                 self.failure = _too_much(self._max_size)
         self._answer.add(event)
         return b""
+
+    @property
+    def held(self) -> int:
+        """Bytes of the answer so far: all of it is held."""
+        return self._size
 
     def poll(self, now: float) -> bytes:
         return b""

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from crossfade.config.directory import Directory
 from crossfade.core.dispatch import Dispatch, Walk
-from crossfade.core.errors import RequestError
+from crossfade.core.errors import Overloaded, RequestError
 from crossfade.core.planner import plan
 from crossfade.core.target import Route, Target
 from crossfade.edge.affinity import preference
@@ -26,6 +26,9 @@ from crossfade.engine.ports import Downstream
 from crossfade.engine.runner import Job, Runner
 from crossfade.http1.request import Request
 from crossfade.wire.openai_chat import ChatInbound, read_request
+
+MAX_HELD: Final = 512 * 1024 * 1024
+"""Bytes of answers that all requests together may hold back; above it new requests are shed."""
 
 Endpoint = Callable[["App", Request], None]
 
@@ -54,16 +57,13 @@ class App:
             self._refuse(request, 404, f"There is no {path!r} here.", code="not_found")
             return
         if request.method != "POST":
-            headers, body = problem(405, f"{path} takes POST, not {request.method}.", code="method_not_allowed")
-            request.respond(405, [*headers, ("allow", "POST")], body)
+            message = f"{path} takes POST, not {request.method}."
+            self._refuse(request, 405, message, code="method_not_allowed", more=(("allow", "POST"),))
             return
         try:
             key = self.gate.admit(request.headers, request.peer[0], request.received_at)
         except RequestError as error:
-            headers, body = problem_of(error)
-            if error.status == 429:
-                headers = [*headers, ("retry-after", "60")]
-            request.respond(error.status, headers, body)
+            self._refuse_for(request, error)
             return
         if not request.headers.get("content-type", "").startswith("application/json"):
             self._refuse(request, 415, "The body must be `application/json`.", code="unsupported_media_type")
@@ -74,8 +74,7 @@ class App:
         try:
             _ENDPOINTS[request.path](self, request)
         except RequestError as error:
-            headers, body = problem_of(error)
-            request.respond(error.status, [*headers, ("x-request-id", self._new_id())], body)
+            self._refuse_for(request, error)
 
     def on_gone(self, request: Request) -> None:
         if isinstance(request.handler_state, Runner):
@@ -88,9 +87,18 @@ class App:
     def problem(self, status: int, message: str, path: str) -> tuple[list[tuple[str, str]], bytes]:
         return problem(status, message)
 
-    def _refuse(self, request: Request, status: int, message: str, *, code: str) -> None:
+    def _refuse(
+        self, request: Request, status: int, message: str, *, code: str, more: Sequence[tuple[str, str]] = ()
+    ) -> None:
         headers, body = problem(status, message, code=code)
-        request.respond(status, headers, body)
+        request.respond(status, [*headers, ("x-request-id", self._new_id()), *more], body)
+
+    def _refuse_for(self, request: Request, error: RequestError) -> None:
+        headers, body = problem_of(error)
+        headers.append(("x-request-id", self._new_id()))
+        if error.retry_after is not None:
+            headers.append(("retry-after", str(error.retry_after)))
+        request.respond(error.status, headers, body)
 
     # --- endpoints -------------------------------------------------------------------------------------------
 
@@ -102,6 +110,8 @@ class App:
         self, body: bytes, headers: Mapping[str, str], key: Key | None, received_at: float, downstream: Downstream
     ) -> Runner:
         """Begins a chat request, whichever way it came in. Raises RequestError."""
+        if self.engine.held > MAX_HELD:
+            raise Overloaded("The gateway holds back as much as it may of other answers; try again in a moment.")
         inbound = read_request(body, headers)
         admitted = admit(self.directory, inbound.ours, inbound.facts, headers, key.route if key else None)
         dispatch = self._dispatch(admitted, inbound)

@@ -42,6 +42,7 @@ class TooManyFailures(RequestError):
     status = 429
     kind = "rate_limit_error"
     code = "too_many_failed_keys"
+    retry_after = 60
 
 
 class Gate:

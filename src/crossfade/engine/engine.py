@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 TICK = 0.05
 """Seconds between two looks at the limits of what is under way: the precision of every timer."""
 
+HELD_LOOK = 0.5
+"""Seconds between two counts of what is held back."""
+
 
 class Engine:
     """The shared parts of a worker. `upstreams` says how a target is called.
@@ -46,6 +49,8 @@ class Engine:
         self.draw = draw or random.Random().random
         self.runners: set[Runner] = set()
         self.draining: dict[Relay, float] = {}
+        self.held = 0  # bytes of answers that are held back, as of the last look
+        self._held_due = 0.0
         self._budgets: dict[str, RetryBudget] = {}
         self._loop = loop
         self._ticker: asyncio.TimerHandle | None = None
@@ -83,11 +88,16 @@ class Engine:
             except Exception as error:  # a fault in one request must not stop the clock of the others
                 self.report(error)
                 runner.on_fault(now)
+        if now >= self._held_due:
+            self._held_due = now + HELD_LOOK
+            self.held = sum([runner.held for runner in self.runners])
         for relay in [r for r, until in self.draining.items() if until <= now]:
             del self.draining[relay]
             relay.abort()
         if self.runners or self.draining:
             self._arm()
+        else:
+            self.held = 0
 
     def report(self, error: Exception) -> None:
         """Tells the loop's exception handler of a fault of ours."""

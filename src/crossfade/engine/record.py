@@ -49,14 +49,11 @@ def request_row(
 ) -> RequestEnded:
     """The row of one request with its attempts. `delivered` is the text in characters that left of each, by number."""
     records = dispatch.records
-    rows = tuple([_attempt_row(record, delivered.get(record.number, 0)) for record in records])
-    lost = 0.0
-    if len(records) > 1 and outcome.attempt is not None:
-        lost = next(record.started_s for record in records if record.number == outcome.attempt)
     usage = outcome.usage
-    # An answer may be delivered in spite of its failure: cut at the token limit, or with a soft failure.
-    costs = [row.cost_usd for row in rows if row.number == outcome.attempt and row.cost_usd is not None]
-    wasted = [row.cost_usd for row in rows if row.number != outcome.attempt and row.cost_usd is not None]
+    rows = tuple([_attempt_row(record, delivered.get(record.number, 0)) for record in records])
+    lost, cost_usd, wasted_usd = 0.0, rows[0].cost_usd if rows else None, None
+    if len(records) != 1 or outcome.attempt is None:
+        lost, cost_usd, wasted_usd = _sums(rows, outcome.attempt)
     return RequestEnded(
         id=id,
         at=time.time(),
@@ -69,7 +66,7 @@ def request_row(
         served=outcome.served,
         latency_s=round(now - received_at, 6),
         time_to_first_chunk_s=None if first_out_at is None else round(first_out_at - received_at, 6),
-        time_lost_s=round(lost, 6),
+        time_lost_s=lost,
         fallbacks=dispatch.fallbacks,
         attempts=rows,
         bytes_out=bytes_out,
@@ -79,24 +76,30 @@ def request_row(
         in_band_error=outcome.in_band_error,
         input_tokens=None if usage is None else usage.prompt,
         output_tokens=None if usage is None else usage.completion,
-        cost_usd=sum(costs) if costs else None,
+        cost_usd=cost_usd,
         primary_usd=_primary_cost(records, usage),
-        wasted_usd=sum(wasted) if wasted else None,
+        wasted_usd=wasted_usd,
         tags=tags,
     )
+
+
+def _sums(rows: Sequence[AttemptRow], answered: int | None) -> tuple[float, float | None, float | None]:
+    """Time lost before the attempt that `answered`, what that one cost, and what the others did. An answer may be
+    delivered in spite of its failure: cut at the token limit, or with a soft failure."""
+    lost = next((row.started_s for row in rows if row.number == answered), 0.0) if answered is not None else 0.0
+    costs = [row.cost_usd for row in rows if row.number == answered and row.cost_usd is not None]
+    wasted = [row.cost_usd for row in rows if row.number != answered and row.cost_usd is not None]
+    return lost, sum(costs) if costs else None, sum(wasted) if wasted else None
 
 
 def _attempt_row(record: AttemptRecord, delivered_chars: int) -> AttemptRow:
     failure, usage = record.failure, record.usage
     first = record.time_to_first_chunk_s
-    return AttemptRow(
+    row = AttemptRow(
         number=record.number,
         target=record.target,
         mode=record.mode,
-        reason=None if failure is None else failure.reason,
-        skip=record.skip,
         status=record.status,
-        code=None if failure is None else failure.code,
         upstream_request_id=record.request_id,
         started_s=round(record.started_s, 6),
         latency_s=round(record.latency_s, 6),
@@ -105,6 +108,14 @@ def _attempt_row(record: AttemptRecord, delivered_chars: int) -> AttemptRow:
         output_tokens=None if usage is None else usage.completion,
         cost_usd=None if usage is None else cost(record, usage),
         delivered_chars=delivered_chars,
+    )
+    if failure is None and record.skip is None and not record.dropped:
+        return row
+    return msgspec.structs.replace(
+        row,
+        reason=None if failure is None else failure.reason,
+        skip=record.skip,
+        code=None if failure is None else failure.code,
         detail="" if failure is None else failure.detail,
         dropped=record.dropped,
     )

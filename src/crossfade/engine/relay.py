@@ -82,6 +82,11 @@ class Relay:
         self._error_due: float | None = None
         self._mode = _WHOLE
 
+    @property
+    def held(self) -> int:
+        """Bytes of the answer that are held back."""
+        return self._size if self.gate is None else self._size + self.gate.held
+
     # --- facts of the transport ------------------------------------------------------------------------------
 
     def on_sent(self) -> None:

@@ -37,6 +37,7 @@ from crossfade.providers.base import Inbound
 from crossfade.transport.base import UpstreamRequest
 
 _NEVER = float("inf")
+_NOTHING: Mapping[int, int] = {}
 _JSON = ("content-type", "application/json")
 _EVENT_STREAM = ("content-type", "text/event-stream; charset=utf-8")
 _NO_CACHE = ("cache-control", "no-cache")
@@ -114,6 +115,11 @@ class Runner:
     def __repr__(self) -> str:
         state = "done" if self.is_done else "started" if self._is_started else "under way"
         return f"<Runner {self.job.id} {state} relays={len(self._relays)}>"
+
+    @property
+    def held(self) -> int:
+        """Bytes of answers that this request holds back, or has not yet got rid of."""
+        return sum([relay.held for relay in self._relays.values()]) + self.downstream.unsent
 
     # --- steps -----------------------------------------------------------------------------------------------
 
@@ -402,19 +408,17 @@ class Runner:
     ) -> list[tuple[str, str]]:
         """Our headers of the answer; of a stream, as far as they are known when it starts."""
         relay = relay or self._winner
-        dispatch = self.dispatch
-        job = self.job
+        dispatch, job = self.dispatch, self.job
         headers = [
             ("x-request-id", job.id),
             ("x-crossfade-route", job.route),
             ("x-crossfade-attempts", str(dispatch.calls)),
             ("x-crossfade-fallbacks", str(dispatch.fallbacks)),
-            ("x-crossfade-overhead-ms", f"{self._overhead(now) * 1000:.2f}"),
+            ("x-crossfade-overhead-ms", "%.2f" % (self._overhead(now) * 1000)),
         ]
         if relay is not None:
             target = relay.send.target
-            headers.append(("x-crossfade-provider", target.provider))
-            headers.append(("x-crossfade-model", target.model))
+            headers += (("x-crossfade-provider", target.provider), ("x-crossfade-model", target.model))
         if dispatch.last_reason is not None:
             headers.append(("x-crossfade-fallback-reason", dispatch.last_reason))
         if flagged is not None:
@@ -423,7 +427,9 @@ class Runner:
 
     def _overhead(self, now: float) -> float:
         """Seconds that passed while no upstream was being waited for."""
-        waited = sum([record.latency_s for record in self.dispatch.records])
+        waited = 0.0
+        for record in self.dispatch.records:
+            waited += record.latency_s
         if self._winner is not None:
             waited += now - self._winner.timers.started_at
         return max(0.0, now - self.job.received_at - waited)
@@ -459,7 +465,9 @@ class Runner:
             received_at=job.received_at,
             first_out_at=self.first_out_at,
             bytes_out=self.bytes_out,
-            delivered={number: relay.delivered_chars for number, relay in self._relays.items()},
+            delivered={n: relay.delivered_chars for n, relay in self._relays.items()}
+            if self.facts.stream
+            else _NOTHING,
             now=now,
         )
         self.engine.recorder.record(row, then)

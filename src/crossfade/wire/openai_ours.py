@@ -14,9 +14,9 @@ import msgspec
 from crossfade.core.errors import InvalidRequest
 from crossfade.core.exchange import Finish
 from crossfade.core.failure import fallback_reasons
+from crossfade.core.patterns import work_of
 from crossfade.core.policy import CommitPolicy, ValidationPolicy
 from crossfade.core.words import parse_commit, parse_duration, parse_hold
-from crossfade.core.patterns import work_of
 
 T = TypeVar("T")
 
