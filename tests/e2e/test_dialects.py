@@ -169,12 +169,13 @@ def test_a_tool_conversation_goes_on_at_another_provider(simulator: ProviderSimu
                     for number, call in enumerate(message.tool_calls)
                 ]
                 talk = [messages[0], message.model_dump(exclude_none=True), *results]
-                for later in range(3):
-                    for name in NAMES[:later]:
-                        stage.schedule(name, "503")
+                stage.forget_health()
+                for later in NAMES:
+                    for name in NAMES:
+                        stage.schedule(name, *([] if name == later else ["503"]))
                     answer = await stage.ask(messages=talk, tools=[WEATHER])
                     assert "The tool said: 0 degrees. The tool said: 1 degrees." in answer.text
-                    assert answer.headers["x-crossfade-provider"] == stage.mark + NAMES[later]
+                    assert answer.headers["x-crossfade-provider"] == stage.mark + later
                     stage.forget_health()
 
     run(main())
@@ -234,5 +235,28 @@ def test_the_whole_sdk(simulator: ProviderSimulator, failing: int) -> None:
             await asyncio.to_thread(with_the_sync_sdk, stage.url)
             assert stage.record.last.served is not None
             assert f"{stage.mark}{NAMES[failing]}/" in stage.record.last.served
+
+    run(main())
+
+
+def test_a_tool_result_goes_to_the_maker_of_the_call_while_it_is_well(simulator: ProviderSimulator) -> None:
+    """Seen from the ids alone: the call of a fallback is answered by that fallback, not by the primary again."""
+
+    async def main() -> None:
+        async with chain_stage(simulator, dict(zip(NAMES, ("openai", "anthropic", "gemini"), strict=True))) as stage:
+            asked = {"role": "user", "content": "Weather, please [[tool]]"}
+            stage.schedule(NAMES[0], "503")
+            made = await stage.ask(messages=[asked], tools=[WEATHER])
+            stage.forget_health()
+            message = made.native.choices[0].message
+            assert message.tool_calls[0].id.startswith("toolu_")
+            result = {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "7 degrees"}
+            talk = [asked, message.model_dump(exclude_none=True), result]
+            answer = await stage.ask(messages=talk, tools=[WEATHER])
+            assert answer.headers["x-crossfade-provider"] == stage.mark + NAMES[1]
+            assert answer.headers["x-crossfade-fallbacks"] == "0"
+            stage.schedule(NAMES[1], "503")
+            answer = await stage.ask(messages=talk, tools=[WEATHER])
+            assert answer.headers["x-crossfade-provider"] == stage.mark + NAMES[0]
 
     run(main())

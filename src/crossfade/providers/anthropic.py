@@ -17,6 +17,7 @@ from crossfade.core.failure import Failure, FailureReason
 from crossfade.core.target import Dialect, Target, Vendor
 from crossfade.providers.base import Inbound, ProviderRequest, StreamReader
 from crossfade.providers.errors import ErrorBody, failure_of, read_error
+from crossfade.providers.secrecy import Secrets
 from crossfade.wire.anthropic_answer import read_completion
 from crossfade.wire.anthropic_messages import write_request
 from crossfade.wire.anthropic_stream import AnthropicStreamReader
@@ -42,6 +43,7 @@ class AnthropicProvider:
 
     def __init__(self, vendor: Vendor):
         self.vendor = vendor
+        self._secrets = Secrets()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.vendor.name}>"
@@ -59,6 +61,7 @@ class AnthropicProvider:
 
         Raises InvalidRequest, naming the field, where the request cannot be said in this dialect.
         """
+        self._secrets.learn(secret)
         headers = self._headers(secret)
         if inbound.dialect == self.dialect:
             body = inbound.body(target, stream=stream, include_usage=False, continuation=continuation)
@@ -87,19 +90,18 @@ class AnthropicProvider:
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
         """What an answer with a status other than 2xx means."""
-        return _failure(status, headers, body)
+        return self._secrets.cleaned(_failure(status, headers, body))
 
     def completion(self, body: bytes) -> Completion | Failure:
         """A 2xx body; a Failure for an error in it, and for what is no answer."""
-        return read_completion(body, _failure_in_200)
+        return read_completion(body, self._failure_in_200)
 
     def reader(self, facts: RequestFacts) -> StreamReader:
         """A reader for one stream; it reads the same whatever was asked for."""
-        return AnthropicStreamReader(_failure_in_200)
+        return AnthropicStreamReader(self._failure_in_200)
 
-
-def _failure_in_200(data: bytes) -> Failure:
-    return _failure(None, {}, data)
+    def _failure_in_200(self, data: bytes) -> Failure:
+        return self._secrets.cleaned(_failure(None, {}, data))
 
 
 def _failure(status: int | None, headers: Mapping[str, str], body: bytes) -> Failure:

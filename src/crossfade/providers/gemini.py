@@ -15,6 +15,7 @@ from crossfade.core.failure import Failure, FailureReason
 from crossfade.core.target import Dialect, Target, Vendor
 from crossfade.providers.base import Inbound, ProviderRequest
 from crossfade.providers.errors import ErrorBody, failure_of, read_error
+from crossfade.providers.secrecy import Secrets
 from crossfade.wire.gemini import GeminiReader, read_completion
 from crossfade.wire.gemini_request import write_request
 
@@ -40,6 +41,7 @@ class GeminiProvider:
     def __init__(self, vendor: Vendor) -> None:
         self.dialect: Dialect = "gemini"
         self.vendor = vendor
+        self._secrets = Secrets()
 
     def __repr__(self) -> str:
         return f"<GeminiProvider {self.vendor.name}>"
@@ -57,6 +59,7 @@ class GeminiProvider:
 
         Raises InvalidRequest where the chat cannot be said in it.
         """
+        self._secrets.learn(secret)
         chat = inbound.canonical()
         if continuation is not None:
             chat = continued(chat, continuation)
@@ -70,15 +73,19 @@ class GeminiProvider:
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
         """What an error answer means. `headers` have lower-case names."""
-        return _failure(status, headers, body)
+        return self._secrets.cleaned(_failure(status, headers, body))
 
     def completion(self, body: bytes) -> Completion | Failure:
         """A 2xx body as a completion, or the Failure that it is in truth."""
-        return read_completion(body, _failure_inside)
+        return read_completion(body, self._failure_inside)
 
     def reader(self, facts: RequestFacts) -> GeminiReader:
         """A reader for one stream."""
-        return GeminiReader(facts, _failure_inside)
+        return GeminiReader(facts, self._failure_inside)
+
+    def _failure_inside(self, body: bytes) -> Failure:
+        """The failure of an error that came inside a 200, as a body or as an event."""
+        return self._secrets.cleaned(_failure(200, {}, body))
 
     def _credential(self, secret: str | None) -> list[tuple[str, str]]:
         auth = self.vendor.auth
@@ -97,11 +104,6 @@ def path_of(model: str, *, stream: bool) -> str:
 
 
 # --- errors --------------------------------------------------------------------------------------------------
-
-
-def _failure_inside(body: bytes) -> Failure:
-    """The failure of an error that came inside a 200, as a body or as an event."""
-    return _failure(200, {}, body)
 
 
 def _failure(status: int, headers: Mapping[str, str], body: bytes) -> Failure:

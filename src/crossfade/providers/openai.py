@@ -16,6 +16,7 @@ from crossfade.core.failure import Failure
 from crossfade.core.target import Dialect, Target, Vendor
 from crossfade.providers.base import Inbound, ProviderRequest, StreamReader
 from crossfade.providers.errors import ErrorMemory, failure_of, read_error_value
+from crossfade.providers.secrecy import Secrets
 from crossfade.wire.openai_request import ChatInbound
 from crossfade.wire.openai_response import read_completion
 from crossfade.wire.openai_stream import ChunkReader
@@ -34,6 +35,7 @@ class OpenAIProvider:
 
     def __init__(self, vendor: Vendor):
         self.vendor = vendor
+        self._secrets = Secrets()
         self._marks_prefix = vendor.name in _MARKS_PREFIX
         self._errors = ErrorMemory()
         self._known_headers: dict[str | None, tuple[tuple[str, str], ...]] = {}
@@ -79,6 +81,7 @@ class OpenAIProvider:
         """The same object for the same secret, so that it is rendered once."""
         headers = self._known_headers.get(secret)
         if headers is None:
+            self._secrets.learn(secret)
             headers = self._known_headers[secret] = (_CONTENT_TYPE, *self._credential(secret))
         return headers
 
@@ -107,23 +110,22 @@ class OpenAIProvider:
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
         """What an answer with a status other than 2xx means."""
-        return self._errors.failure(status, headers, body)
+        return self._secrets.cleaned(self._errors.failure(status, headers, body))
 
     def completion(self, body: bytes) -> Completion | Failure:
         """A 2xx body; a Failure for an error in it, and for what is no answer."""
-        return read_completion(body, failure_in_200, excludes_reasoning=self.vendor.completion_excludes_reasoning)
+        return read_completion(body, self._failure_in_200, excludes_reasoning=self.vendor.completion_excludes_reasoning)
 
     def reader(self, facts: RequestFacts) -> StreamReader:
         """A reader for one stream. Usage that only we asked for is taken out of the raw events."""
         return ChunkReader(
             facts,
-            read_error=failure_in_200,
+            read_error=self._failure_in_200,
             stream_end=self.vendor.stream_end,
             strip_usage=facts.stream and not facts.include_usage and self.vendor.include_usage,
             excludes_reasoning=self.vendor.completion_excludes_reasoning,
         )
 
-
-def failure_in_200(value: Any) -> Failure:
-    """The failure of an error that came inside a 200, from its decoded JSON."""
-    return failure_of(None, {}, read_error_value(value))
+    def _failure_in_200(self, value: Any) -> Failure:
+        """The failure of an error that came inside a 200, from its decoded JSON."""
+        return self._secrets.cleaned(failure_of(None, {}, read_error_value(value)))

@@ -11,7 +11,10 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?", re.ASCII)
+_DURATION = re.compile(
+    r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m(?!s))?(?:(\d{1,12}(?:\.\d+)?)s)?(?:(\d{1,15}(?:\.\d+)?)ms)?",
+    re.ASCII,
+)
 _NUMBER = re.compile(r"\d{1,15}(?:\.\d{1,12})?", re.ASCII)
 _EPOCH_S, _EPOCH_MS = 1_000_000_000.0, 1_000_000_000_000.0
 _LIMITS = (
@@ -30,8 +33,8 @@ def retry_after(
     """Seconds until the provider may be asked again, by its headers (names in lower case); None if they do not say.
 
     `retry-after-ms`, then `retry-after`, then, where the failure `is_limited` (a limit was run into), the reset
-    headers of those limits that have nothing remaining, the longest of them. Absolute times are taken against the response's own `date`, else against `wall` (Unix
-    seconds), else not at all. Negative and garbled values say nothing.
+    headers of those limits that have nothing remaining, the longest of them. Absolute times are taken against the
+    response's own `date`, else against `wall` (Unix seconds), else not at all. Negative and garbled values say nothing.
     """
     if (given := headers.get("retry-after-ms")) and (ms := _number(given)):
         return ms / 1000

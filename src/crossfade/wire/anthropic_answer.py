@@ -13,6 +13,7 @@ import msgspec
 
 from crossfade.core.exchange import Choice, Completion, Finish, ToolCall, Usage
 from crossfade.core.failure import Failure, FailureReason
+from crossfade.wire.bounds import whole
 
 FailureReader = Callable[[bytes], Failure]
 """What an error inside a 200 means, by its JSON: given by the provider, which knows the classes."""
@@ -53,14 +54,14 @@ class WireUsage(msgspec.Struct, gc=False):
         ))  # fmt: skip
 
     def canonical(self) -> Usage:
-        cached, written = self.cache_read_input_tokens or 0, self.cache_creation_input_tokens or 0
+        cached, written = whole(self.cache_read_input_tokens), whole(self.cache_creation_input_tokens)
         details = self.output_tokens_details
         return Usage(
-            prompt=(self.input_tokens or 0) + cached + written,
-            completion=self.output_tokens or 0,
+            prompt=whole(self.input_tokens) + cached + written,
+            completion=whole(self.output_tokens),
             cached=cached,
             cache_write=written,
-            reasoning=(details.thinking_tokens or 0) if details else 0,
+            reasoning=whole(details.thinking_tokens) if details else 0,
         )
 
 

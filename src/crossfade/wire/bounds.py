@@ -7,10 +7,12 @@ Knows nothing of what the text says. A body is read in one turn of the loop, so 
 from __future__ import annotations
 
 import codecs
+import math
 from typing import Final
 
 _WINDOW: Final = 64 * 1024
 _MARKS: Final = b"[{,"
+_MOST: Final = 10**12
 
 
 def has_more_parts(text: bytes, most: int) -> bool:
@@ -23,6 +25,11 @@ def has_more_parts(text: bytes, most: int) -> bool:
         if seen > most:
             return True
     return False
+
+
+def whole(number: float | None) -> int:
+    """A count or a time as servers say it, as a whole number from 0 to 10^12: no record holds 1e300 tokens."""
+    return 0 if number is None or math.isnan(number) else int(min(max(number, 0), _MOST))
 
 
 def is_utf8(text: bytes) -> bool:

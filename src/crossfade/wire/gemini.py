@@ -16,6 +16,7 @@ import msgspec
 
 from crossfade.core.exchange import Choice, Completion, Finish, RequestFacts, StreamEvent, ToolCall, ToolDelta, Usage
 from crossfade.core.failure import Failure, FailureReason
+from crossfade.wire.bounds import whole
 from crossfade.wire.gemini_array import ArraySplitter
 from crossfade.wire.sse import MAX_EVENT, EventSplitter, fields_of
 
@@ -149,11 +150,11 @@ _UNDECODABLE: Final = (ValueError, RecursionError)  # msgspec's errors are Value
 def _usage(given: _Usage | None) -> Usage | None:
     if given is None:
         return None
-    thoughts = given.thoughts_token_count or 0
+    thoughts = whole(given.thoughts_token_count)
     return Usage(
-        prompt=(given.prompt_token_count or 0) + (given.tool_use_prompt_token_count or 0),
-        completion=(given.candidates_token_count or 0) + thoughts,
-        cached=given.cached_content_token_count or 0,
+        prompt=whole(given.prompt_token_count) + whole(given.tool_use_prompt_token_count),
+        completion=whole(given.candidates_token_count) + thoughts,
+        cached=whole(given.cached_content_token_count),
         reasoning=thoughts,
     )
 

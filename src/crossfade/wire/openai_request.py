@@ -408,7 +408,8 @@ def _input_tokens(body: bytes) -> int:
         size -= end - at
         at = body.find(_BASE64, end)
     if b'"input_audio"' in body:
-        size -= sum(len(match[1]) for match in itertools.islice(_AUDIO_DATA.finditer(body), _MOST_DATA) if len(match[1]) > 256)
+        found_data = itertools.islice(_AUDIO_DATA.finditer(body), _MOST_DATA)
+        size -= sum(len(match[1]) for match in found_data if len(match[1]) > 256)
     return max(size, 0) // 4
 
 

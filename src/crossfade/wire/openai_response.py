@@ -15,6 +15,7 @@ import msgspec
 
 from crossfade.core.exchange import Choice, Completion, Finish, ToolCall, Usage
 from crossfade.core.failure import Failure, FailureReason
+from crossfade.wire.bounds import has_more_parts, whole
 
 ReadError = Callable[[Any], Failure]
 """Makes a failure of the decoded JSON of an error that came inside a 200."""
@@ -92,17 +93,17 @@ def read_usage(raw: bytes | msgspec.Raw, excludes_reasoning: bool) -> Usage | No
         given = _decode_usage(raw)
     except (msgspec.DecodeError, RecursionError):
         return None
-    prompt, completion = int(given.prompt_tokens or 0), int(given.completion_tokens or 0)
+    prompt, completion = whole(given.prompt_tokens), whole(given.completion_tokens)
     details = given.completion_tokens_details
-    reasoning = int((details.reasoning_tokens if details else None) or given.reasoning_tokens or 0)
+    reasoning = whole((details.reasoning_tokens if details else None) or given.reasoning_tokens)
     if excludes_reasoning and (given.total_tokens is None or given.total_tokens >= prompt + completion + reasoning):
         completion += reasoning
     inputs = given.prompt_tokens_details
     return Usage(
         prompt=prompt,
         completion=completion,
-        cached=int((inputs.cached_tokens if inputs else None) or given.prompt_cache_hit_tokens or 0),
-        cache_write=int((inputs.cache_write_tokens if inputs else None) or 0),
+        cached=whole((inputs.cached_tokens if inputs else None) or given.prompt_cache_hit_tokens),
+        cache_write=whole(inputs.cache_write_tokens if inputs else None),
         reasoning=reasoning,
     )
 
@@ -222,22 +223,30 @@ class _Completion(msgspec.Struct, gc=False):
     citations: Any = None
 
 
+MAX_CHOICES: Final = 128
+_MAX_PARTS: Final = 4_000_000
+_LARGE: Final = 1024 * 1024
+
 _decode_completion = msgspec.json.Decoder(_Completion).decode
 _decode_any = msgspec.json.Decoder().decode
 
 
 def read_completion(body: bytes, read_error: ReadError, *, excludes_reasoning: bool = False) -> Completion | Failure:
     """The answer in a 2xx body, or the failure that it is: an error, no JSON, no choices."""
+    if len(body) > _LARGE and has_more_parts(body, _MAX_PARTS):
+        return Failure(reason=FailureReason.MALFORMED_OUTPUT, detail="a body of millions of values")
     try:
         given = _decode_completion(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _no_completion(body, read_error)
     if given.error or given.object == "error" or not given.choices:
         return _no_completion(body, read_error)
+    if len(given.choices) > MAX_CHOICES:
+        return Failure(reason=FailureReason.MALFORMED_OUTPUT, detail=f"more than {MAX_CHOICES} choices")
     completion = Completion(
         id=given.id or "",
         model=given.model or "",
-        created=int(given.created or 0),
+        created=whole(given.created),
         usage=read_usage(given.usage, excludes_reasoning),
     )
     for position, choice in enumerate(given.choices):

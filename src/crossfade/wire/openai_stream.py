@@ -14,7 +14,9 @@ import msgspec
 from crossfade.core.exchange import RequestFacts, StreamEvent, ToolDelta
 from crossfade.core.failure import Failure, FailureReason
 from crossfade.core.target import StreamEnd
+from crossfade.wire.bounds import whole
 from crossfade.wire.openai_response import (
+    MAX_CHOICES,
     ReadError,
     arguments_of,
     finish_of,
@@ -195,6 +197,8 @@ class ChunkReader:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return self._undecodable(data, raw)
         choices = chunk.choices
+        if choices is not None and len(choices) > MAX_CHOICES:
+            return (self._failed(_malformed(f"more than {MAX_CHOICES} choices"), raw),)
         if chunk.error or chunk.x_groq is not None or choices is None:
             if (failure := self._failure_in(chunk, data)) is not None:
                 event = self._failed(failure, raw)
@@ -209,7 +213,7 @@ class ChunkReader:
     def _event(self, chunk: _Chunk, choice: _Choice, raw: bytes) -> StreamEvent:
         index = choice.index or 0
         event = StreamEvent(
-            raw=raw, choice=index, id=chunk.id or "", model=chunk.model or "", created=int(chunk.created or 0)
+            raw=raw, choice=index, id=chunk.id or "", model=chunk.model or "", created=whole(chunk.created)
         )
         delta = choice.delta
         if delta is not None:
@@ -296,7 +300,7 @@ class ChunkReader:
             for event in events[1:]:
                 event.usage = None
             return events
-        event = StreamEvent(raw=raw, id=chunk.id or "", model=chunk.model or "", created=int(chunk.created or 0))
+        event = StreamEvent(raw=raw, id=chunk.id or "", model=chunk.model or "", created=whole(chunk.created))
         event.in_block = self._in_block
         if chunk.usage is not _NO_RAW:
             event.usage = read_usage(chunk.usage, self._excludes_reasoning)
