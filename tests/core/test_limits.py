@@ -84,6 +84,20 @@ def test_first_content_and_idle(facts: RequestFacts, fields: dict[str, Any], fir
     assert (made.first_content, made.idle) == (first_content, idle)
 
 
+@pytest.mark.parametrize(
+    ("facts", "fields", "silence"),
+    [
+        (RequestFacts(), {}, 20.0),
+        (RequestFacts(thinking=True), {}, 120.0),
+        (RequestFacts(), {"always_thinks": True}, 120.0),
+        (RequestFacts(), {"is_slow": True}, 600.0),
+        (RequestFacts(thinking=True), {"timeouts": TimeoutPolicy(silence=7.0)}, 7.0),
+    ],
+)
+def test_a_model_that_thinks_may_be_silent(facts: RequestFacts, fields: dict[str, Any], silence: float) -> None:
+    assert limits(facts, **fields).silence == silence
+
+
 def test_narrower_settings_come_first() -> None:
     route = TimeoutPolicy(connect=1.0, first_content=2.0, silence=3.0, idle=4.0, attempt=5.0, max_stream=6.0)
     made = limits(route=route)

@@ -74,7 +74,12 @@ class TimersFile(Block, frozen=True, kw_only=True):
         ),
     ] = None
     silence_timeout: Annotated[
-        Limit | None, Key("20s", "Streamed upstream calls: longest time without any byte after the first.")
+        Limit | None,
+        Key(
+            "20s",
+            "Streamed upstream calls: longest time without any byte after the first."
+            " By default 120 s where the model thinks, 600 s where it is `slow`.",
+        ),
     ] = None
     idle_timeout: Annotated[
         Limit | None,

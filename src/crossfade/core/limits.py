@@ -78,7 +78,7 @@ def _limits(
     return AttemptLimits(
         connect=_or(caller.connect, _or(configured.connect, defaults.CONNECT_TIMEOUT)),
         first_content=_or(caller.first_content, own_first) if is_streamed else _NEVER,
-        silence=_or(configured.silence, defaults.SILENCE_TIMEOUT) if is_streamed else _NEVER,
+        silence=_silence(configured, target, facts) if is_streamed else _NEVER,
         idle=_or(caller.idle, own_idle) if is_streamed else _NEVER,
         to_commit=_or(caller.attempt, own_attempt),
         max_stream=_or(configured.max_stream, defaults.MAX_STREAM),
@@ -101,6 +101,17 @@ def _first_content(configured: TimeoutPolicy, target: Target, facts: RequestFact
     if facts.thinking or target.always_thinks:
         return defaults.FIRST_CONTENT_THINKING
     return defaults.FIRST_CONTENT_TIMEOUT + defaults.FIRST_CONTENT_PER_10K_TOKENS * (facts.input_tokens // 10_000)
+
+
+def _silence(configured: TimeoutPolicy, target: Target, facts: RequestFacts) -> float:
+    """Not every provider sends a sign of life while its model thinks, so the wait for content is the wait for bytes."""
+    if configured.silence is not None:
+        return configured.silence
+    if target.is_slow:
+        return defaults.FIRST_CONTENT_SLOW
+    if facts.thinking or target.always_thinks:
+        return max(defaults.FIRST_CONTENT_THINKING, defaults.IDLE_THINKING)
+    return defaults.SILENCE_TIMEOUT
 
 
 def _idle(configured: TimeoutPolicy, target: Target, facts: RequestFacts) -> float:
