@@ -130,7 +130,7 @@ def test_breaker_that_is_due_first_gets_one_trial_before_its_time() -> None:
 
 def test_trial_under_way_elsewhere_leaves_the_last_resort_to_the_budget() -> None:
     board = new_board()
-    open_breaker(board, "a/m", START)
+    open_breaker(board, "a/m", START, "server_error")
     first = Course("a/m", board=board, request="r1")
     assert first.send("a/m").mode == "trial"
 
@@ -148,20 +148,26 @@ def test_trial_under_way_elsewhere_leaves_the_last_resort_to_the_budget() -> Non
     assert board.of(target("a/m")).in_flight == 0
 
 
-def test_last_resorts_behind_the_first_are_paid_by_the_budget() -> None:
+def test_nobody_waits_beside_the_trial_of_a_silent_target() -> None:
+    board = new_board()
+    open_breaker(board, "a/m", START, "timeout")
+    assert Course("a/m", board=board, request="r1").send("a/m").mode == "trial"
+    rich = Course("a/m", board=board, request="r2", budget=RetryBudget(ratio=1.0, floor=0.0))
+    assert rich.given_up().code == "chain_exhausted"
+
+
+@pytest.mark.parametrize("ratio", [0.0, 1.0])
+def test_there_is_one_last_resort_a_request(ratio: float) -> None:
     board = new_board()
     for name in ("a/m", "b/m"):
         open_breaker(board, name, START)
-    poor = Course("a/m", "b/m", board=board, budget=RetryBudget(ratio=0.0, floor=0.0))
-    poor.send("a/m")
-    poor.fail("timeout")
-    assert poor.given_up().code == "chain_exhausted"
-    assert poor.in_flight() == 0
-
-    rich = Course("a/m", "b/m", board=board, budget=RetryBudget(ratio=1.0, floor=0.0))
-    rich.send("a/m")
-    rich.fail("timeout")
-    assert rich.send("b/m").mode == "trial"
+    course = Course("a/m", "b/m", board=board, budget=RetryBudget(ratio=ratio, floor=0.0))
+    course.send("a/m")
+    course.fail("timeout")
+    end = course.given_up()
+    assert end.code == "chain_exhausted"
+    assert "b/m skipped: breaker open" in end.message
+    assert course.in_flight() == 0
 
 
 def test_last_resort_finds_the_credential_whose_breaker_is_open() -> None:

@@ -96,6 +96,7 @@ class Dispatch:
         "_ends",
         "_has_fallen",
         "_in_flight",
+        "_is_last_resort_spent",
         "_last",
         "_most_calls",
         "_outcome",
@@ -134,6 +135,7 @@ class Dispatch:
         self._position = 0
         self._most_calls = 0  # 0: not yet reckoned; the first call never needs it
         self._in_flight: dict[int, _Attempt] = {}
+        self._is_last_resort_spent = False
         self._tried: list[str] = []
         self._outcome: Deliver | GiveUp | None = None
         self._winner: int | None = None  # the attempt whose stream is being delivered
@@ -381,11 +383,12 @@ class Dispatch:
                     return self._send_late(place, rung, target, now)
                 if not standing.is_ejection:
                     resting.append((standing.until or now, place, rung, target))
-        if self._cut is not None:
+        if self._cut is not None or self._is_last_resort_spent:
             return None
         for _, place, rung, target in sorted(resting, key=lambda found: found[:2]):
             step = self._send_late(place, rung, target, now)
             if step is not None:
+                self._is_last_resort_spent = True  # one a request: while all are down, callers must hear so at once
                 return step
         return None
 
@@ -394,8 +397,9 @@ class Dispatch:
         health = self.walk.board.of(target)
         permit = health.take(now) or health.take_early(now)
         if permit is None:
-            # Beside a trial under way: without a permit, as nothing could be learnt from it.
-            is_paid = self.walk.budget.try_withdraw(now)
+            # Beside a trial under way: without a permit, as nothing could be learnt from it. Not where silence opened
+            # the breaker: this caller would only wait as well.
+            is_paid = not health.breaker.opened_by_silence and self.walk.budget.try_withdraw(now)
         else:
             is_paid = not self.calls or self._may_spend(now)
             if not is_paid:
