@@ -16,26 +16,28 @@ import msgspec
 
 import crossfade
 from crossfade.config.directory import Directory
+from crossfade.config.leaves import Address
 from crossfade.config.problems import ConfigErrors
 from crossfade.config.settings import Config
 from crossfade.core.errors import ConfigError
 from crossfade.core.health import HealthBoard
 from crossfade.core.policy import HealthPolicy
+from crossfade.edge.admin import AdminApp
 from crossfade.edge.app import App
 from crossfade.edge.auth import Gate, Key
-from crossfade.edge.admin import AdminApp
 from crossfade.edge.status import Status
 from crossfade.engine.engine import Engine
 from crossfade.engine.ports import Recorder
 from crossfade.engine.targets import Upstream, Upstreams, upstreams_of
 from crossfade.http1.listener import Listener
 from crossfade.http1.request import Limits
-from crossfade.rehearsal.faults import Injection
 from crossfade.providers.registry import provider_for, versioned
+from crossfade.rehearsal.faults import Injection
 from crossfade.transport.base import Transport
 from crossfade.transport.chaos import ChaosTransport, Fault
 from crossfade.transport.http import HttpTransport
 
+HEALTH = HealthPolicy()
 DRAIN_TIME = 30.0
 """Seconds that requests under way have to end when the gateway is stopped."""
 
@@ -74,7 +76,7 @@ class Gateway:
         *,
         extra_keys: Iterable[tuple[str, Key]] = (),
         faults: Iterable[Fault] = (),
-        health: HealthPolicy = HealthPolicy(),
+        health: HealthPolicy = HEALTH,
         transport: Transport | None = None,
         is_listening: bool = True,
     ) -> Self:
@@ -99,9 +101,7 @@ class Gateway:
         extra_keys = tuple(extra_keys)
         gate = _gate(config, extra_keys)
         runners = engine.runners
-        status = Status(
-            board, version=config.version, program=crossfade.__version__, under_way=lambda: len(runners)
-        )
+        status = Status(board, version=config.version, program=crossfade.__version__, under_way=lambda: len(runners))
         app = App(engine, Directory(config), gate, status)
         gateway = cls(config, app, status, Injection(chaos, config, loop.time), extra_keys, health)
         if is_listening:
@@ -121,9 +121,9 @@ class Gateway:
     async def _listen(self) -> None:
         server = self.config.server
         limits = msgspec.convert(msgspec.structs.asdict(self.config.limits), Limits)
-        self._listeners.append(await _listener(self.config, "listen", server.listen.host, server.listen.port, self.app, limits))
+        self._listeners.append(await _listener(self.config, "listen", server.listen, self.app, limits))
         admin = AdminApp(self._status, self.injection, is_loopback=server.admin.is_loopback)
-        self._listeners.append(await _listener(self.config, "admin", server.admin.host, server.admin.port, admin, Limits()))
+        self._listeners.append(await _listener(self.config, "admin", server.admin, admin, Limits()))
 
     @property
     def port(self) -> int:
@@ -211,16 +211,14 @@ def _upstreams(config: Config, environ: Mapping[str, str]) -> Upstreams:
     return Upstreams(by_provider)
 
 
-async def _listener(
-    config: Config, what: str, host: str, port: int, handler: App | AdminApp, limits: Limits
-) -> Listener:
+async def _listener(config: Config, what: str, address: Address, handler: App | AdminApp, limits: Limits) -> Listener:
     try:
-        return await Listener.open(host, port, handler, limits)
+        return await Listener.open(address.host, address.port, handler, limits)
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else str(error)
         hint = "stop what listens there, or change it"
         raise ConfigErrors(
-            [ConfigError(f"cannot listen on {host}:{port}: {why}; {hint}", file=config.file, field=f"server.{what}")]
+            [ConfigError(f"cannot listen on {address}: {why}; {hint}", file=config.file, field=f"server.{what}")]
         ) from None
 
 

@@ -134,7 +134,8 @@ def test_it_answers_falls_back_and_keeps_a_journal(tmp_path: Path, simulator: Pr
     assert headers["x-crossfade-fallback-reason"] == "server_error"
     served.wait_for("fallback route=chat from=one/model to=two/model reason=server_error")
     assert served.stop() == 0
-    rows = [json.loads(line) for file in (tmp_path / "state").rglob("*.jsonl") for line in file.read_text().splitlines()]
+    files = (tmp_path / "state").rglob("*.jsonl")
+    rows = [json.loads(line) for file in files for line in file.read_text().splitlines()]
     requests = [row for row in rows if row["event"] == "request"]
     assert [row["served"] for row in requests] == ["two/model"]
 
@@ -152,7 +153,9 @@ def test_a_port_in_use_is_named_with_its_line(tmp_path: Path, simulator: Provide
     assert "Traceback" not in said
 
 
-def test_a_reload_serves_new_requests_and_a_bad_one_changes_nothing(tmp_path: Path, simulator: ProviderSimulator, serve: Serve) -> None:
+def test_a_reload_serves_new_requests_and_a_bad_one_changes_nothing(
+    tmp_path: Path, simulator: ProviderSimulator, serve: Serve
+) -> None:
     file = written(tmp_path, simulator)
     served = serve()
     _, port = served.ready()

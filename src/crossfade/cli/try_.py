@@ -39,7 +39,9 @@ EXIT_UNANSWERED = 1
 )
 @click.option("--stream/--no-stream", default=False, help="Ask for a stream, and show it as it comes.")
 @click.option("--json", "as_json", is_flag=True, help="Print the record of the request as JSON instead.")
-def try_(prompt: str, config: Path | None, model: str | None, broken: Sequence[str], stream: bool, as_json: bool) -> None:
+def try_(
+    prompt: str, config: Path | None, model: str | None, broken: Sequence[str], stream: bool, as_json: bool
+) -> None:
     """Send PROMPT through the configured chain as an application would, and print which targets were called.
 
     Faults are injected below the gateway's own detection: what happens is what would happen in an outage. The calls

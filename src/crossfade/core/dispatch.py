@@ -732,9 +732,7 @@ class Dispatch:
             self._last = (rung.name, reason or UNFIT)
 
 
-_SLOWER = Failure(
-    reason=_R.TIMEOUT, origin=Origin.LOCAL, phase=Phase.FIRST_CONTENT, detail="another target was faster"
-)
+_SLOWER = Failure(reason=_R.TIMEOUT, origin=Origin.LOCAL, phase=Phase.FIRST_CONTENT, detail="another target was faster")
 
 
 def _ended_by(what: str) -> Failure:

@@ -38,6 +38,8 @@ class Finish(StrEnum):
 
 
 class TextPart(msgspec.Struct, frozen=True, tag="text"):
+    """Text."""
+
     text: str
 
 
@@ -61,6 +63,8 @@ class FilePart(msgspec.Struct, frozen=True, tag="file", kw_only=True):
 
 
 class AudioPart(msgspec.Struct, frozen=True, tag="audio"):
+    """Sound, inline as base64 `data`."""
+
     data: str
     format: str
 
@@ -97,6 +101,8 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ToolChoice(msgspec.Struct, frozen=True):
+    """Whether the model may, must, or must not call a tool; `name` with mode `named`."""
+
     mode: Literal["auto", "none", "required", "named"] = "auto"
     name: str | None = None
 
@@ -244,9 +250,7 @@ class StreamEvent(msgspec.Struct, kw_only=True, gc=False):
     @property
     def has_content(self) -> bool:
         """Non-empty text, reasoning, refusal, audio, tool arguments or citation, or a new tool or thinking block."""
-        return bool(
-            self.text or self.reasoning or self.refusal or self.is_open or self.has_other_content or self.tools
-        )
+        return bool(self.text or self.reasoning or self.refusal or self.is_open or self.has_other_content or self.tools)
 
 
 class Continuation(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,7 +22,8 @@ _EMPTY: Mapping[Dialect, bytes] = MappingProxyType(
         b'[{"index":0,"message":{"role":"assistant","content":""},"finish_reason":"stop"}]}',
         "anthropic": b'{"id":"msg_injected","type":"message","role":"assistant","model":"injected","content":[],'
         b'"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":1,"output_tokens":0}}',
-        "gemini": b'{"candidates":[{"content":{"role":"model","parts":[{"text":""}]},"finishReason":"STOP","index":0}]}',
+        "gemini": b'{"candidates":[{"content":{"role":"model","parts":[{"text":""}]},"finishReason":"STOP",'
+        b'"index":0}]}',
     }
 )
 
@@ -39,10 +40,11 @@ class Injection:
         """Replaces all faults: each is `target=kind`, its share of the calls, and the seconds until it is off.
         Raises InvalidRequest, and then everything is as it was."""
         now = self._clock()
-        rules: list[Fault] = []
-        for text, rate, seconds in asked:
-            for fault in faults_of([text], self.config):
-                rules.append(msgspec.structs.replace(fault, rate=rate, expires_at=now + seconds))
+        rules = [
+            msgspec.structs.replace(fault, rate=rate, expires_at=now + seconds)
+            for text, rate, seconds in asked
+            for fault in faults_of([text], self.config)
+        ]
         self._transport.set_rules(rules)
 
     def shown(self) -> list[dict[str, str | float]]:
