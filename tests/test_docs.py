@@ -19,7 +19,7 @@ from crossfade.config import directory
 from crossfade.config.loader import load_config
 from crossfade.config.schema import FileShape
 from crossfade.config.shape import key_rows
-from crossfade.core import backoff, breaker, budget, dispatch, ejection, health, join, policy, validation
+from crossfade.core import backoff, breaker, budget, dispatch, ejection, health, join, policy, schema_cost, validation
 from crossfade.core.events import AttemptRow, Event, RequestEnded
 from crossfade.core.failure import DISPOSITIONS, FALLBACK_WORDS, FailureReason, FallBack, HealthEffect, Origin, Retry
 from crossfade.core.policy import BreakerPolicy, HealthPolicy, RetryPolicy, StreamPolicy
@@ -29,7 +29,7 @@ from crossfade.providers.compatible import VENDORS
 from crossfade.simulator.faults import FAULTS, Step
 from crossfade.simulator.thread import ProviderSimulator
 from crossfade.transport.chaos import FaultKind
-from crossfade.wire import openai_ours
+from crossfade.wire import openai_bodies, openai_ours, openai_request
 from crossfade.wire.openai_chat import Options, read_request
 from tests.documents import (
     DOCS,
@@ -149,7 +149,7 @@ FIXED = {
         MappingProxyType({StreamPolicy: frozenset({"commit", "hold_tool_calls", "hold_json", "recover"})}),
         (join, policy, relay),
     ),
-    "policies/validation.md": Fixed(modules=(validation,)),
+    "policies/validation.md": Fixed(modules=(validation, schema_cost)),
     "policies/timeouts.md": Fixed(modules=(policy, intake, relay, engine)),
     "policies/health.md": Fixed(
         MappingProxyType({BreakerPolicy: frozenset(), HealthPolicy: frozenset({"breaker"})}),
@@ -159,7 +159,7 @@ FIXED = {
         MappingProxyType({RetryPolicy: frozenset({"max_wait", "delay", "max_attempts", "budget_ratio"})}),
         (budget, dispatch),
     ),
-    "requests.md": Fixed(modules=(openai_ours, directory, auth)),
+    "requests.md": Fixed(modules=(openai_ours, openai_request, openai_bodies, directory, auth)),
 }
 SETTINGS_OF_POLICY = {
     "CONNECT_TIMEOUT",

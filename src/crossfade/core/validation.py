@@ -177,11 +177,30 @@ def _check(
         return _failure(_R.MALFORMED_OUTPUT, "the answer has no choices")
     first: Failure | None = None
     for choice in completion.choices:
+        if validators is None and _is_plain(choice, facts):
+            continue
         for failure in _failures(choice, facts, validators):
             if listed is None or failure.reason in listed:
                 return failure
             first = first or failure
     return first
+
+
+_STOP = Finish.STOP  # looked up once: an attribute of an enumeration is slow to find
+
+
+def _is_plain(choice: Choice, facts: RequestFacts) -> bool:
+    """Whether an answer is a text that came to its natural end, of which nothing was asked: `_failures` finds none."""
+    text = choice.text
+    return (
+        choice.finish is _STOP
+        and facts.output is None
+        and text != ""
+        and not text.isspace()
+        and not choice.tool_calls
+        and not choice.refusal
+        and choice.failure is None
+    )
 
 
 def _failures(choice: Choice, facts: RequestFacts, validators: Validators | None) -> Iterable[Failure]:

@@ -15,13 +15,14 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol, cast
 
 import httptools
 
 from crossfade.core.errors import BadBytes, Interrupted, TransportError
 from crossfade.http1.head import BadMessage, body_length, render_headers
+from crossfade.http1.received import ReceivedHeaders
 
 RESPONSE_HEAD_BYTES: Final = 64 * 1024
 """Bound on a response's head, interim ones included; the same budget bounds chunk lines, extensions and trailers."""
@@ -30,7 +31,9 @@ RESPONSE_HEADER_COUNT: Final = 200
 """Bound on the header lines of a response."""
 
 READ_BYTES: Final = 96 * 1024
-"""Bytes of a response that are read in one turn of the loop; other connections have a turn before the rest."""
+"""Bytes of a response that are read as they come; of more, other connections have a turn after each SLICE_BYTES."""
+
+SLICE_BYTES: Final = 32 * 1024
 
 # What chunk framing may take for each piece of body without being counted: a size line, its extension, two CR LF.
 _FRAMING_PER_PIECE: Final = 64
@@ -38,13 +41,14 @@ _FRAMING_PER_PIECE: Final = 64
 _JOIN_BODY_BELOW: Final = 64 * 1024  # larger bodies are handed over as they are instead of being copied behind the head
 _METHODS_WITHOUT_BODY: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})  # no Content-Length: 0 from these
 _KNOWN_START_LINES: Final = 256
-_KNOWN_NAMES: Final = 1024
+_UNCODED: Final = ("identity", "")
+_SHORTEST_HEADER: Final = len(b"a:\r\n")
 
 
 class Exchange(Protocol):
     """What hears of the response to one request. After `on_end`, `on_failure` or `on_stale` it hears nothing more."""
 
-    def on_head(self, status: int, headers: dict[str, str]) -> None: ...
+    def on_head(self, status: int, headers: Mapping[str, str]) -> None: ...
 
     def on_end(self) -> None: ...
 
@@ -126,7 +130,7 @@ class ClientConnection(asyncio.Protocol):
         "_deliver",
         "_exchange",
         "_framing",
-        "_headers",
+        "_head",
         "_is_bodiless",
         "_is_closed",
         "_is_complete",
@@ -140,7 +144,6 @@ class ClientConnection(asyncio.Protocol):
         "_later",
         "_owner",
         "_parser",
-        "_repeated",
         "_served",
         "_transport",
     )
@@ -151,8 +154,7 @@ class ClientConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._exchange: Exchange | None = None
         self._deliver: Callable[[bytes], None] = _ignore
-        self._headers: dict[str, str] = {}
-        self._repeated = 0  # header lines beyond the first of a name
+        self._head = b""  # what has come of a response head that is not yet whole
         self._framing = 0  # bytes received that were no content, less what each piece of body is allowed
         self._served = 0  # responses read to their end
         self._is_closed = False
@@ -187,6 +189,7 @@ class ClientConnection(asyncio.Protocol):
         """
         assert self._transport is not None
         self._exchange, self._deliver = exchange, deliver
+        self._head = b""
         self._framing = 0
         self._is_in_head = True
         self._is_heard = self._is_complete = self._is_until_eof = False
@@ -212,7 +215,7 @@ class ClientConnection(asyncio.Protocol):
                 self._steer()
 
     def _steer(self) -> None:
-        """Reads from the socket, or not: as the owner of the exchange wants it, and not before all is read that came."""
+        """Reads from the socket, or not: as the owner of the exchange wants, and not before all that came is read."""
         should_read = not self._is_paused and not self._later
         if should_read != self._is_reading and self._transport is not None and not self._transport.is_closing():
             self._is_reading = should_read
@@ -250,7 +253,7 @@ class ClientConnection(asyncio.Protocol):
         """Reads a piece of what came, and leaves the rest to later turns."""
         if self._is_paused or not self._later:
             return
-        data, self._later = self._later[:READ_BYTES], self._later[READ_BYTES:]
+        data, self._later = self._later[:SLICE_BYTES], self._later[SLICE_BYTES:]
         self._read(data)
         if self._is_closed or self._is_paused:
             return
@@ -298,43 +301,36 @@ class ClientConnection(asyncio.Protocol):
 
     # -- the parser's side
 
+    # No `on_header`: what llhttp has passed is looked up where it lies. So a trailer never becomes a header either.
+
     def on_message_begin(self) -> None:
         if self._is_complete:
             self._is_kept_alive = False  # bytes behind the end of the response
-            return
-        self._headers = {}
-        self._repeated = 0
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._is_in_head:
-            return  # a trailer never becomes a header
-        key = _names.get(name) or _lower(name)
-        headers = self._headers
-        if key in headers:
-            self._repeated += 1
-            headers[key] = f"{headers[key]}, {value.decode('latin-1').strip()}"
-        else:
-            headers[key] = value.decode("latin-1").strip()
 
     def on_headers_complete(self) -> None:
         if not self._is_in_head or self._exchange is None or self._parser is None:
             return
-        status, headers = self._parser.get_status_code(), self._headers
-        if len(headers) + self._repeated > RESPONSE_HEADER_COUNT:
-            raise _Refused(f"the response has more than {RESPONSE_HEADER_COUNT} headers")
-        version = self._parser.get_http_version()
-        if version != "1.1" and version != "1.0":
+        end = self._head.find(b"\r\n\r\n") + 4
+        head = self._head[:end]
+        is_http_1_0 = head.startswith(b"HTTP/1.0 ")
+        if not is_http_1_0 and not head.startswith(b"HTTP/1.1 "):
             raise _Refused("the response is of an HTTP version that was not asked for")
+        if end > _SHORTEST_HEADER * RESPONSE_HEADER_COUNT and head.count(b"\n") - 2 > RESPONSE_HEADER_COUNT:
+            raise _Refused(f"the response has more than {RESPONSE_HEADER_COUNT} headers")
+        headers = ReceivedHeaders(head)
+        status = self._parser.get_status_code()
         if status < 200:
-            self._skip_interim(status)
+            self._skip_interim(status, headers)
+            self._head = self._head[end:]
             return
         try:
-            length = body_length(headers, version == "1.0")
+            length = body_length(headers, is_http_1_0)
         except BadMessage as refusal:
             raise _Refused(refusal.message) from None
+        self._head = b""
         self._is_in_head = self._is_interim = False
         is_bodiless = self._is_bodiless or status == 204 or status == 304
-        if not is_bodiless and headers.get("content-encoding", "identity").lower() not in ("identity", ""):
+        if not is_bodiless and headers.has_encoding and headers.get("content-encoding", "").lower() not in _UNCODED:
             raise _Refused("the response is compressed, though identity was asked for")
         self._is_until_eof = length is None and not is_bodiless
         self._exchange.on_head(status, headers)
@@ -345,8 +341,7 @@ class ClientConnection(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         self._framing -= len(data) + _FRAMING_PER_PIECE
-        if not self._is_complete:
-            self._deliver(data)
+        self._deliver(data)
 
     def on_message_complete(self) -> None:
         if self._is_in_head and self._is_interim:
@@ -354,10 +349,12 @@ class ClientConnection(asyncio.Protocol):
         elif not self._is_complete and self._parser is not None:
             self._is_complete = True
             self._is_kept_alive = self._parser.should_keep_alive()
+            self._deliver = _ignore  # what follows is of no response to this request
 
     # -- steps
 
     def _may_read_head(self, data: bytes) -> bool:
+        """Keeps `data` as part of the head; False where it is dealt with already."""
         if not self._is_heard:
             self._is_heard = True
             if data[0] != 0x48:  # "H": llhttp would also take RTSP, and blank lines before the response
@@ -365,8 +362,10 @@ class ClientConnection(asyncio.Protocol):
                 return False
         room = RESPONSE_HEAD_BYTES - self._framing
         if len(data) <= room:
+            self._head = self._head + data if self._head else data
             return True
         # Only as much as a head may be; the rest follows once the head is known to have ended.
+        self._head += data[:room]
         if self._is_parsed(data[:room]):
             if self._is_complete:
                 self._is_kept_alive = False
@@ -388,10 +387,10 @@ class ClientConnection(asyncio.Protocol):
             return False
         return True
 
-    def _skip_interim(self, status: int) -> None:
+    def _skip_interim(self, status: int, headers: ReceivedHeaders) -> None:
         if status < 100 or status == 101:
             raise _Refused(f"the answer has status {status}, which nothing asked for")
-        if "content-length" in self._headers or "transfer-encoding" in self._headers:
+        if "content-length" in headers or "transfer-encoding" in headers:
             raise _Refused("an interim response announces a body")
         self._is_interim = True
 
@@ -400,7 +399,6 @@ class ClientConnection(asyncio.Protocol):
         if exchange is None or transport is None:
             return  # the exchange was ended from within one of its facts
         self._exchange, self._deliver = None, _ignore
-        self._headers = {}
         self._served += 1
         # A request that is not all sent although its answer is complete: the rest would be read as the next request.
         is_over = transport.is_closing() or bool(self._later)  # bytes behind the end of the response
@@ -450,14 +448,3 @@ class ClientConnection(asyncio.Protocol):
 
 def _ignore(data: bytes) -> None:
     """Body that nobody waits for any more."""
-
-
-_names: dict[bytes, str] = {}
-
-
-def _lower(name: bytes) -> str:
-    """The lower-case name of a header; a bounded number is remembered, which makes the next look a dict lookup."""
-    key = name.decode("latin-1").lower()
-    if len(_names) < _KNOWN_NAMES:
-        _names[name] = key
-    return key

@@ -11,7 +11,7 @@ Pure: bytes in, values or `BadMessage` out. It knows nothing of sockets, time, r
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 from urllib.parse import quote
 
@@ -249,7 +249,7 @@ def _remember(known: dict[str, _Values], line: str, values: _Values) -> None:
         known[line] = values
 
 
-def body_length(headers: dict[str, str], is_http_1_0: bool = False) -> int | None:
+def body_length(headers: Mapping[str, str], is_http_1_0: bool = False) -> int | None:
     """How long the body is by its headers: a byte count, `CHUNKED`, or None where they say nothing.
 
     Raises BadMessage where they are ambiguous: any Transfer-Encoding but a single `chunked` on HTTP/1.1, both
@@ -309,7 +309,16 @@ class ChunkedBody:
     behind the message. Chunk sizes have no bound of their own: nothing is reserved for them, the caller counts content.
     """
 
-    __slots__ = ("_chunks_left", "_excess", "_is_chunk_open", "_left", "_pending", "_trailer_bytes", "is_complete", "rest")
+    __slots__ = (
+        "_chunks_left",
+        "_excess",
+        "_is_chunk_open",
+        "_left",
+        "_pending",
+        "_trailer_bytes",
+        "is_complete",
+        "rest",
+    )
 
     def __init__(self) -> None:
         self._pending = b""  # the beginning of a line

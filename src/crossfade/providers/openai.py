@@ -53,11 +53,11 @@ class OpenAIProvider:
         continuation: Continuation | None = None,
     ) -> ProviderRequest:
         """The caller's own bytes where they are of this dialect already, else a translation."""
-        headers = self._headers(secret)
+        headers = self._known_headers.get(secret) or self._headers(secret)
         usage = stream and self.vendor.include_usage
         if isinstance(inbound, ChatInbound):
             body = inbound.body(
-                self._with_limit(inbound, target),
+                target if inbound.max_tokens_field is None else self._with_limit(inbound, target),
                 stream=stream,
                 include_usage=usage,
                 continuation=continuation,

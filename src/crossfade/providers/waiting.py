@@ -27,9 +27,7 @@ _LIMITS = (
 )
 
 
-def retry_after(
-    headers: Mapping[str, str], wall: float | None = None, *, is_limited: bool = True
-) -> float | None:
+def retry_after(headers: Mapping[str, str], wall: float | None = None, *, is_limited: bool = True) -> float | None:
     """Seconds until the provider may be asked again, by its headers (names in lower case); None if they do not say.
 
     `retry-after-ms`, then `retry-after`, then, where the failure `is_limited` (a limit was run into), the reset

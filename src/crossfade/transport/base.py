@@ -7,7 +7,7 @@ exactly one of `on_end` and `on_failure`. After `Call.abort` it hears nothing mo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -49,7 +49,7 @@ class ResponseHead(msgspec.Struct):
     """Status and headers of an upstream response; names are lower case, repeated ones joined with `, `."""
 
     status: int
-    headers: dict[str, str]
+    headers: Mapping[str, str]
 
 
 class ResponseSink(Protocol):

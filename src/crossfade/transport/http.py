@@ -197,7 +197,7 @@ class HttpCall:
 
     # -- the connection's side (Exchange)
 
-    def on_head(self, status: int, headers: dict[str, str]) -> None:
+    def on_head(self, status: int, headers: Mapping[str, str]) -> None:
         """The response has begun."""
         if status == 407 and self._road.is_forwarded:
             if self._connection is not None:
@@ -275,14 +275,14 @@ _RECORDED = (
 _MASK = "[redacted]"
 
 
-def _without_credentials(headers: dict[str, str], sent: Sequence[tuple[str, str]]) -> dict[str, str]:
+def _without_credentials(headers: Mapping[str, str], sent: Sequence[tuple[str, str]]) -> Mapping[str, str]:
     """Response headers in which no server repeats the key that it was sent: those that are recorded and shown."""
     for key in _RECORDED:
         if (text := headers.get(key)) is not None:
             for name, value in sent:
                 secret = value.removeprefix("Bearer ")
                 if name in _CREDENTIALS and secret and secret in text:
-                    headers[key] = _MASK
+                    headers = {**headers, key: _MASK}
     return headers
 
 

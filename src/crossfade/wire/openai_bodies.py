@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -14,7 +14,7 @@ from crossfade.core.exchange import CONTINUE_INSTRUCTION, Continuation
 from crossfade.core.target import Target
 from crossfade.wire.openai_ours import OUR_FIELDS
 
-_encode = msgspec.json.encode
+_encode = msgspec.json.Encoder().encode
 _decode_top = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _LIMITS: Final = ("max_completion_tokens", "max_tokens")
 _BLANKS: Final = re.compile(rb"[ \t\r\n]*")
@@ -31,15 +31,15 @@ class Members:
     readers can see two objects.
     """
 
-    __slots__ = ("_places", "can_splice", "raw", "values")
+    __slots__ = ("_is_compact", "_places", "can_splice", "raw", "values")
 
     def __init__(self, raw: bytes):
         self.raw = raw
         self.values: dict[str, msgspec.Raw] = _decode_top(raw)
-        self._places: dict[str, tuple[int, int]] | None = None
-        # As short as these members can be written: there is no room for another one. Most bodies come like this.
-        shortest = 1 + 4 * len(self.values) + sum(map(len, self.values)) + sum(map(len, self.values.values()))
-        self.can_splice = shortest == len(raw) or self._find_places()
+        self._places: dict[str, tuple[int, int]] = {}
+        # Most bodies come as they would be written here: without blanks, and so without room for another member.
+        self._is_compact = _encode(self.values) == raw
+        self.can_splice = self._is_compact or self._find_places()
 
     def __repr__(self) -> str:
         return f"<Members {', '.join(self.values)}>"
@@ -50,7 +50,7 @@ class Members:
         raw = self.raw
         if len(self.values) > _MOST_MEMBERS:
             return False
-        places: dict[str, tuple[int, int]] = {}
+        places = self._places
         find = raw.find
         at = find(b"{") + 1
         for name, value in self.values.items():
@@ -66,7 +66,6 @@ class Members:
                 return False
             places[name] = (at, end)
             at = end
-        self._places = places
         return raw[at:].strip() == b"}"
 
     def check_repeated(self, names: Iterable[str]) -> None:
@@ -86,34 +85,19 @@ class Members:
             if seen.count(name) > 1:
                 raise InvalidRequest(f"`{name}` is given twice.", param=name)
 
-    def spliced(self, edits: Sequence[tuple[str, bytes]], front: bytes) -> bytes:
-        """The bytes with some values replaced, and `front` (members with their commas) before the first member."""
-        raw = self.raw
-        if self._places is None:
-            if (compact := self._spliced_compact(edits, front)) is not None:
-                return compact
-            self._find_places()
-        places = self._places or {}
+    def spliced(self, edits: Mapping[str, object]) -> bytes:
+        """The bytes with some values replaced, and with those put in whose names are not there."""
+        if self._is_compact:
+            return _encode({**self.values, **edits})
+        raw, places = self.raw, self._places
         at = raw.find(b"{") + 1
-        pieces = [raw[:at], front]
-        for (begin, end), value in sorted([(places[name], value) for name, value in edits]):
+        pieces = [raw[:at]]
+        pieces += [b"%s:%s," % (_encode(name), _encode(edits[name])) for name in edits if name not in places]
+        for (begin, end), value in sorted([(places[name], _encode(edits[name])) for name in edits if name in places]):
             pieces += (raw[at:begin], value)
             at = end
         pieces.append(raw[at:])
         return b"".join(pieces)
-
-
-    def _spliced_compact(self, edits: Sequence[tuple[str, bytes]], front: bytes) -> bytes | None:
-        """As `spliced`, for a body without blanks between its members: a member's text, found once in all of the
-        body, is the member (inside a string its quotes would be escaped). None where it is found more often."""
-        raw = self.raw
-        for name, value in edits:
-            key = b'"%s":' % name.encode()
-            old = key + bytes(self.values[name])
-            if raw.count(old) != 1:
-                return None
-            raw = raw.replace(old, key + value, 1)
-        return b"{%s%s" % (front, raw[1:]) if front else raw
 
 
 def _end_of_blanks(raw: bytes, at: int) -> int:

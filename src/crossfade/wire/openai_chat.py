@@ -7,6 +7,7 @@
 | `openai_bodies.py` | edits of a request's JSON |
 | `openai_canonical.py`, `openai_writer.py` | the whole request, read and written |
 | `openai_response.py` | whole answers, read and written; errors |
+| `openai_usage.py` | token counts |
 | `openai_stream.py`, `openai_chunks.py` | streams, read and written |
 """
 

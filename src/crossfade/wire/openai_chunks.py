@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from crossfade.core.exchange import StreamEvent, ToolDelta, Usage
-from crossfade.wire.openai_response import made_up_call_id, usage_json
+from crossfade.wire.openai_response import made_up_call_id
+from crossfade.wire.openai_usage import usage_json
 
 _encode = msgspec.json.encode
 

@@ -1,7 +1,8 @@
 """A caller's OpenAI chat request: what deciding needs of it, and its bytes for a target of the same dialect.
 
-Decoded once, into deciding fields only; the bytes pass but for the model name and the few edits that a target
-needs. The whole request is read (`canonical`) only where it must be translated.
+Only deciding fields are decoded, and a request without the rarer of them takes a short way; the bytes pass but for
+the model name and the few edits that a target needs. The whole request is read (`canonical`) only where it must be
+translated.
 """
 
 from __future__ import annotations
@@ -74,6 +75,11 @@ class _Message(msgspec.Struct, gc=False):
     tool_call_id: str | None = None
 
 
+class _TextMessage(msgspec.Struct, gc=False):
+    role: str
+    content: str | None = None
+
+
 class _StreamOptions(msgspec.Struct, gc=False):
     include_usage: bool | None = None
 
@@ -126,6 +132,11 @@ class _Request(msgspec.Struct, gc=False):
 
 
 _decode = msgspec.json.Decoder(_Request).decode
+_decode_texts = msgspec.json.Decoder(list[_TextMessage]).decode
+_decode_text = msgspec.json.Decoder(str).decode
+_decode_bool = msgspec.json.Decoder(bool).decode
+_RARE: Final = frozenset(_Request.__struct_fields__) - {"messages", "model", "stream"}
+"""Fields that decide something and are not read on the short way."""
 _decode_any = msgspec.json.Decoder().decode
 
 
@@ -151,14 +162,16 @@ class ChatInbound:
         members: Members,
         facts: RequestFacts,
         ours: Ours,
-        max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None,
+        max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None,
+        *,
+        has_our_fields: bool = False,
     ):
         self._members = members
         self.facts = facts
         self.ours = ours
         self.max_tokens_field = max_tokens_field
         """The name under which the caller set its limit of output tokens."""
-        self._can_splice = members.can_splice and members.values.keys().isdisjoint(OUR_FIELDS)
+        self._can_splice = members.can_splice and not has_our_fields
         self._canonical: ChatRequest | None = None
 
     def __repr__(self) -> str:
@@ -195,46 +208,41 @@ class ChatInbound:
 
     def _spliced(self, model: str, stream: bool, include_usage: bool) -> bytes | None:
         """The bytes with another model name and what makes a stream of it; None where a member must go."""
-        facts, values = self.facts, self._members.values
-        edits: list[tuple[str, bytes]] = []
-        front = b""
+        facts, members = self.facts, self._members
+        edits: dict[str, object] = {}
         if model != self.ours.model:
-            if "model" not in values:
-                return None
-            edits.append(("model", _encode(model)))
+            edits["model"] = model
         if stream != facts.stream:
-            if "stream" in values:
-                edits.append(("stream", b"true" if stream else b"false"))
-            else:
-                front = b'"stream":true,'
-        if stream and include_usage:
-            if not facts.include_usage:
-                if "stream_options" in values:
-                    return None
-                front += b'"stream_options":{"include_usage":true},'
-        elif "stream_options" in values:
-            return None
-        return self._members.spliced(edits, front) if edits or front else self._members.raw
+            edits["stream"] = stream
+        if "stream_options" in members.values:
+            if not (stream and include_usage and facts.include_usage):
+                return None
+        elif stream and include_usage:
+            edits["stream_options"] = {"include_usage": True}
+        return members.spliced(edits) if edits else members.raw
 
 
-_encode = msgspec.json.encode
+_BOM: Final = b"\xef\xbb\xbf"
 
 
 def read_request(body: bytes, headers: Mapping[str, str]) -> ChatInbound:
     """The request in `body`. `headers` have lower-case names. Raises InvalidRequest naming the field."""
-    if body[:3] == b"\xef\xbb\xbf":
-        body = body[3:]
     if len(body) > _LARGE and has_more_parts(body, MAX_PARTS):
         raise InvalidRequest(f"The body has more than {MAX_PARTS:,} values.")
-    if not is_utf8(body):
+    if not (body.isascii() or is_utf8(body)):
         raise InvalidRequest("The body is not UTF-8.")
     try:
+        members = Members(body)
+        plain = _read_plain(members, headers)
+        if plain is not None:
+            return plain
         given = _decode(body)
     except RecursionError:
         raise InvalidRequest("The body is nested too deeply.") from None
     except msgspec.DecodeError as error:
+        if body.startswith(_BOM):
+            return read_request(body[3:], headers)
         raise _unreadable(body, error) from None
-    members = Members(body)
     if not members.can_splice:
         members.check_repeated(DECIDING)
     ours = _ours(given, headers)
@@ -244,7 +252,30 @@ def read_request(body: bytes, headers: Mapping[str, str]) -> ChatInbound:
         field = "max_completion_tokens"
     elif given.max_tokens is not None:
         limit, field = given.max_tokens, "max_tokens"
-    return ChatInbound(members, _facts(given, body, limit), ours, field)
+    has_our_fields = not members.values.keys().isdisjoint(OUR_FIELDS)
+    return ChatInbound(members, _facts(given, body, limit), ours, field, has_our_fields=has_our_fields)
+
+
+def _read_plain(members: Members, headers: Mapping[str, str]) -> ChatInbound | None:
+    """A request of text messages without any field of `_RARE`, by far the most usual one. None where it is none, or
+    something is wrong with it: the long way says what."""
+    top = members.values
+    if not members.can_splice or not _RARE.isdisjoint(top):
+        return None
+    try:
+        messages = _decode_texts(top["messages"])
+        model = _decode_text(top["model"])
+        stream = "stream" in top and _decode_bool(top["stream"])
+    except (KeyError, msgspec.DecodeError):
+        return None
+    if not 0 < len(messages) <= MAX_MESSAGES or not 0 < len(model) <= MAX_MODEL:
+        return None
+    if messages[-1].role in _AFTER_TOOLS:
+        return None
+    ours = Ours(model=model)
+    if has_our_headers(headers):
+        ours = with_headers(ours, headers)
+    return ChatInbound(members, RequestFacts(stream=stream, input_tokens=len(members.raw) // 4), ours)
 
 
 # --- facts ---------------------------------------------------------------------------------------------------
@@ -262,7 +293,7 @@ def _facts(given: _Request, body: bytes, limit: int | None) -> RequestFacts:
         limit = None  # some servers take 0 or -1 for "no limit"
     last = given.messages[-1].role
     tools, has_other_tools = _tools(given) if given.tools or given.functions else (_NO_NAMES, False)
-    has_parts = any(type(message.content) is list for message in given.messages)
+    has_parts = _has_parts(given.messages)
     options = given.stream_options
     return RequestFacts(
         stream=given.stream is True,
@@ -279,9 +310,19 @@ def _facts(given: _Request, body: bytes, limit: int | None) -> RequestFacts:
         logprobs=given.logprobs is True,
         audio=_wants_audio(given),
         thinking=_is_thinking(given),
-        after_tool_result=last in ("tool", "function"),
+        after_tool_result=last in _AFTER_TOOLS,
         tool_call_ids=_tool_call_ids(given.messages) if last == "tool" else (),
     )
+
+
+_AFTER_TOOLS: Final = ("tool", "function")
+
+
+def _has_parts(messages: list[_Message]) -> bool:
+    for message in messages:  # a loop: `any` with a generator costs several times as much
+        if type(message.content) is list:
+            return True
+    return False
 
 
 def _tool_call_ids(messages: list[_Message]) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """OpenAI chat answers that came whole: reading them from any server of the dialect, writing them for the caller.
 
-Also the words and numbers that whole answers share with streamed ones: finish reasons and usage. What an error
-means is decided by whoever reads: it is handed in as a function.
+Also the words that whole answers share with streamed ones: finish reasons. What an error means is decided by whoever
+reads: it is handed in as a function.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from typing import Any, Final
 
 import msgspec
 
-from crossfade.core.exchange import Choice, Completion, Finish, ToolCall, Usage
+from crossfade.core.exchange import Choice, Completion, Finish, ToolCall
 from crossfade.core.failure import Failure, FailureReason
 from crossfade.wire.bounds import has_more_parts, whole
+from crossfade.wire.openai_usage import Count, GivenUsage, given_usage, usage_json, usage_of
 
 ReadError = Callable[[Any], Failure]
 """Makes a failure of the decoded JSON of an error that came inside a 200."""
 
-FINISHES: Final[Mapping[str, Finish]] = MappingProxyType(
+FINISHES: Final[Mapping[str | None, Finish]] = MappingProxyType(
     {
         "stop": Finish.STOP,
         "length": Finish.LENGTH,
@@ -55,72 +56,6 @@ def finish_of(word: str) -> tuple[Finish | None, Failure | None]:
     if (reason := BAD_FINISHES.get(word)) is not None:
         return None, Failure(reason=reason, code=word, detail=f"finish reason {word}")
     return Finish.STOP, None
-
-
-# --- usage ---------------------------------------------------------------------------------------------------
-
-
-class _PromptDetails(msgspec.Struct, gc=False):
-    cached_tokens: float | None = None
-    cache_write_tokens: float | None = None
-
-
-class _CompletionDetails(msgspec.Struct, gc=False):
-    reasoning_tokens: float | None = None
-
-
-class _Usage(msgspec.Struct, gc=False):
-    prompt_tokens: float | None = None
-    completion_tokens: float | None = None
-    total_tokens: float | None = None
-    prompt_tokens_details: _PromptDetails | None = None
-    completion_tokens_details: _CompletionDetails | None = None
-    prompt_cache_hit_tokens: float | None = None
-    reasoning_tokens: float | None = None
-
-
-_decode_usage = msgspec.json.Decoder(_Usage, strict=False).decode
-
-
-def read_usage(raw: bytes | msgspec.Raw, excludes_reasoning: bool) -> Usage | None:
-    """Usage by OpenAI's rules; None for null and for what cannot be read.
-
-    `excludes_reasoning`: this vendor's completion tokens leave out reasoning, as its total shows.
-    """
-    if bytes(raw) in (b"", b"null"):
-        return None
-    try:
-        given = _decode_usage(raw)
-    except (msgspec.DecodeError, RecursionError):
-        return None
-    prompt, completion = whole(given.prompt_tokens), whole(given.completion_tokens)
-    details = given.completion_tokens_details
-    reasoning = whole((details.reasoning_tokens if details else None) or given.reasoning_tokens)
-    if excludes_reasoning and (given.total_tokens is None or given.total_tokens >= prompt + completion + reasoning):
-        completion += reasoning
-    inputs = given.prompt_tokens_details
-    return Usage(
-        prompt=prompt,
-        completion=completion,
-        cached=whole((inputs.cached_tokens if inputs else None) or given.prompt_cache_hit_tokens),
-        cache_write=whole(inputs.cache_write_tokens if inputs else None),
-        reasoning=reasoning,
-    )
-
-
-def usage_json(usage: Usage) -> bytes:
-    """The `usage` member of OpenAI chat."""
-    return (
-        b'{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d,"prompt_tokens_details":{"cached_tokens":%d%s},'
-        b'"completion_tokens_details":{"reasoning_tokens":%d}}'
-    ) % (
-        usage.prompt,
-        usage.completion,
-        usage.prompt + usage.completion,
-        usage.cached,
-        b',"cache_write_tokens":%d' % usage.cache_write if usage.cache_write else b"",
-        usage.reasoning,
-    )
 
 
 # --- content -------------------------------------------------------------------------------------------------
@@ -215,6 +150,19 @@ class _Choice(msgspec.Struct, gc=False):
 class _Completion(msgspec.Struct, gc=False):
     id: str | None = None
     model: str | None = None
+    created: Count = None
+    object: str | None = None
+    choices: list[_Choice] | None = None
+    usage: GivenUsage | None = None
+    error: Any = None
+    citations: Any = None
+
+
+class _LooseCompletion(msgspec.Struct, gc=False):
+    """A `_Completion` whose numbers may have any form: no server is refused for those."""
+
+    id: str | None = None
+    model: str | None = None
     created: float | None = None
     object: str | None = None
     choices: list[_Choice] | None = None
@@ -228,6 +176,7 @@ _MAX_PARTS: Final = 4_000_000
 _LARGE: Final = 1024 * 1024
 
 _decode_completion = msgspec.json.Decoder(_Completion).decode
+_decode_loosely = msgspec.json.Decoder(_LooseCompletion).decode
 _decode_any = msgspec.json.Decoder().decode
 
 
@@ -236,42 +185,72 @@ def read_completion(body: bytes, read_error: ReadError, *, excludes_reasoning: b
     if len(body) > _LARGE and has_more_parts(body, _MAX_PARTS):
         return Failure(reason=FailureReason.MALFORMED_OUTPUT, detail="a body of millions of values")
     try:
-        given = _decode_completion(body)
+        given = _given(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _no_completion(body, read_error)
     if given.error or given.object == "error" or not given.choices:
         return _no_completion(body, read_error)
     if len(given.choices) > MAX_CHOICES:
         return Failure(reason=FailureReason.MALFORMED_OUTPUT, detail=f"more than {MAX_CHOICES} choices")
-    completion = Completion(
-        id=given.id or "",
-        model=given.model or "",
-        created=whole(given.created),
-        usage=read_usage(given.usage, excludes_reasoning),
-    )
-    for position, choice in enumerate(given.choices):
+    choices: list[Choice] = []
+    for choice in given.choices:
         if choice.error:
             return read_error(choice.error)
-        completion.choices.append(_choice(choice, position, bool(given.citations)))
-    return completion
+        choices.append(_choice(choice, len(choices), given.citations))
+    return Completion(
+        id=given.id or "",
+        model=given.model or "",
+        created=given.created or 0,
+        choices=choices,
+        usage=None if given.usage is None else usage_of(given.usage, excludes_reasoning),
+    )
 
 
-def _choice(given: _Choice, position: int, is_cited: bool) -> Choice:
+def _given(body: bytes) -> _Completion:
+    try:
+        return _decode_completion(body)
+    except msgspec.ValidationError:
+        loose = _decode_loosely(body)
+    return _Completion(
+        id=loose.id,
+        model=loose.model,
+        created=whole(loose.created),
+        object=loose.object,
+        choices=loose.choices,
+        usage=given_usage(loose.usage),
+        error=loose.error,
+        citations=loose.citations,
+    )
+
+
+def _choice(given: _Choice, position: int, citations: Any) -> Choice:
     message = given.message or _Message()
-    text, thinking = text_of(message.content)
+    content = message.content
+    word = given.finish_reason
     choice = Choice(
         index=position if given.index is None else given.index,
-        text=text or (given.text if isinstance(given.text, str) else ""),
-        reasoning=thinking or reasoning_of(message.reasoning_content, message.reasoning, message.reasoning_details),
-        refusal=message.refusal or "",
-        tool_calls=tuple(_calls(message)),
-        raw_finish=given.finish_reason or None,
-        stopped_by_sequence=is_stop_sequence(given.stop_reason, given.native_finish_reason),
-        has_other_content=bool(message.audio or message.annotations or message.images or is_cited)
-        or any(call.custom for call in message.tool_calls or ()),
+        text=content if type(content) is str else "",
+        finish=FINISHES.get(word),
+        raw_finish=word or None,
     )
-    if given.finish_reason:
-        choice.finish, choice.failure = finish_of(given.finish_reason)
+    if word and choice.finish is None:
+        choice.finish, choice.failure = finish_of(word)
+    if given.stop_reason or given.native_finish_reason:
+        choice.stopped_by_sequence = is_stop_sequence(given.stop_reason, given.native_finish_reason)
+    if not choice.text:
+        text, choice.reasoning = text_of(content)
+        choice.text = text or (given.text if isinstance(given.text, str) else "")
+    if message.reasoning_content or message.reasoning or message.reasoning_details:
+        choice.reasoning = choice.reasoning or reasoning_of(
+            message.reasoning_content, message.reasoning, message.reasoning_details
+        )
+    if message.refusal:
+        choice.refusal = message.refusal
+    if message.tool_calls or message.function_call is not None:
+        choice.tool_calls = tuple(_calls(message))
+        choice.has_other_content = any(call.custom for call in message.tool_calls or ())
+    if message.audio or message.annotations or message.images or citations:
+        choice.has_other_content = True
     return choice
 
 

@@ -21,10 +21,10 @@ from crossfade.wire.openai_response import (
     arguments_of,
     finish_of,
     is_stop_sequence,
-    read_usage,
     reasoning_of,
     text_of,
 )
+from crossfade.wire.openai_usage import read_usage
 from crossfade.wire.sse import EventSplitter, fields_of, without_comments
 
 
