@@ -309,7 +309,10 @@ class LimitsFile(Block, frozen=True, kw_only=True):
     body_rate: Annotated[Size | None, Key("10KiB", "Bytes a second that a body must come with after that.")] = None
     idle_timeout: Annotated[Limit | None, Key("75s", "Between an answer and the next request.")] = None
     write_timeout: Annotated[Limit | None, Key("60s", "Without the application taking a byte of its answer.")] = None
-    max_connections: Annotated[Count | None, Key("10000", "Connections of a listener.")] = None
+    max_connections: Annotated[
+        Count | None,
+        Key("10000", "Connections of a listener; at most half of the files that the process may have open."),
+    ] = None
 
 
 class FileShape(Block, frozen=True, kw_only=True):
