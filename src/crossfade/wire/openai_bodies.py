@@ -17,6 +17,7 @@ from crossfade.wire.openai_ours import OUR_FIELDS
 _encode = msgspec.json.Encoder().encode
 _decode_top = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _LIMITS: Final = ("max_completion_tokens", "max_tokens")
+_NO_PLACES: Final[dict[str, tuple[int, int]]] = {}
 _BLANKS: Final = re.compile(rb"[ \t\r\n]*")
 _MOST_MEMBERS: Final = 1000
 """Members whose places are looked for; no API has as many."""
@@ -24,33 +25,30 @@ MAX_ODD: Final = 1024 * 1024
 """Bytes of a body whose keys come twice or are spelled with escapes. Finding out which takes long."""
 
 
-class Members:
-    """The top level of a JSON object, which must be valid JSON: `values` as JSON text, and where they stand.
+class Members(msgspec.Struct, eq=False):
+    """The top level of a JSON object: `values` as JSON text, and where they stand. Made by `read_members`.
 
     `can_splice`: every key occurs once and is spelled plainly, so that values can be replaced in place and no two
     readers can see two objects.
     """
 
-    __slots__ = ("_is_compact", "_places", "can_splice", "raw", "values")
-
-    def __init__(self, raw: bytes):
-        self.raw = raw
-        self.values: dict[str, msgspec.Raw] = _decode_top(raw)
-        self._places: dict[str, tuple[int, int]] = {}
-        # Most bodies come as they would be written here: without blanks, and so without room for another member.
-        self._is_compact = _encode(self.values) == raw
-        self.can_splice = self._is_compact or self._find_places()
+    raw: bytes
+    values: dict[str, msgspec.Raw]
+    is_compact: bool
+    """Whether it is as it would be written here: without blanks, and so without room for another member."""
+    can_splice: bool
+    places: dict[str, tuple[int, int]]
 
     def __repr__(self) -> str:
         return f"<Members {', '.join(self.values)}>"
 
-    def _find_places(self) -> bool:
+    def find_places(self) -> bool:
         """Walks along the members. The JSON is valid and `values` has the last value of each key, so as long as key
         and value are what stands there, the next quote begins the next key; a repeated key leaves a rest."""
         raw = self.raw
         if len(self.values) > _MOST_MEMBERS:
             return False
-        places = self._places
+        places = self.places
         find = raw.find
         at = find(b"{") + 1
         for name, value in self.values.items():
@@ -87,9 +85,9 @@ class Members:
 
     def spliced(self, edits: Mapping[str, object]) -> bytes:
         """The bytes with some values replaced, and with those put in whose names are not there."""
-        if self._is_compact:
+        if self.is_compact:
             return _encode({**self.values, **edits})
-        raw, places = self.raw, self._places
+        raw, places = self.raw, self.places
         at = raw.find(b"{") + 1
         pieces = [raw[:at]]
         pieces += [b"%s:%s," % (_encode(name), _encode(edits[name])) for name in edits if name not in places]
@@ -98,6 +96,16 @@ class Members:
             at = end
         pieces.append(raw[at:])
         return b"".join(pieces)
+
+
+def read_members(raw: bytes) -> Members:
+    """Raises msgspec.DecodeError and RecursionError for what is no JSON object."""
+    values = _decode_top(raw)
+    if _encode(values) == raw:  # as most bodies come
+        return Members(raw, values, True, True, _NO_PLACES)
+    members = Members(raw, values, False, False, {})
+    members.can_splice = members.find_places()
+    return members
 
 
 def _end_of_blanks(raw: bytes, at: int) -> int:

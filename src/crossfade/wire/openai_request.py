@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import msgspec
 
@@ -18,7 +18,7 @@ from crossfade.core.errors import InvalidRequest
 from crossfade.core.exchange import Ability, ChatRequest, Continuation, OutputFormat, RequestFacts
 from crossfade.core.target import Dialect, Target
 from crossfade.wire.bounds import has_more_parts, is_utf8
-from crossfade.wire.openai_bodies import Members, edited_body
+from crossfade.wire.openai_bodies import Members, edited_body, read_members
 from crossfade.wire.openai_canonical import read_canonical
 from crossfade.wire.openai_ours import (
     CHAIN_FIELDS,
@@ -150,29 +150,19 @@ def _value(given: _Request, field: str) -> Any:
     return _decode_any(raw)
 
 
-class ChatInbound:
+class ChatInbound(msgspec.Struct, eq=False):
     """A caller's chat request; an `Inbound`. Made by `read_request`."""
 
-    __slots__ = ("_can_splice", "_canonical", "_members", "facts", "max_tokens_field", "ours")
+    dialect: ClassVar[Dialect] = "openai"
 
-    dialect: Dialect = "openai"
-
-    def __init__(
-        self,
-        members: Members,
-        facts: RequestFacts,
-        ours: Ours,
-        max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None,
-        *,
-        has_our_fields: bool = False,
-    ):
-        self._members = members
-        self.facts = facts
-        self.ours = ours
-        self.max_tokens_field = max_tokens_field
-        """The name under which the caller set its limit of output tokens."""
-        self._can_splice = members.can_splice and not has_our_fields
-        self._canonical: ChatRequest | None = None
+    members: Members
+    facts: RequestFacts
+    ours: Ours
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
+    """The name under which the caller set its limit of output tokens."""
+    has_our_fields: bool = False
+    """Whether the body has members that must not go upstream."""
+    _canonical: ChatRequest | None = None
 
     def __repr__(self) -> str:
         return f"<ChatInbound {self.ours.model!r} {'streamed' if self.facts.stream else 'buffered'}>"
@@ -180,7 +170,7 @@ class ChatInbound:
     def canonical(self) -> ChatRequest:
         """The whole request, read once and kept. Raises InvalidRequest naming the field."""
         if self._canonical is None:
-            self._canonical = read_canonical(self._members.raw)
+            self._canonical = read_canonical(self.members.raw)
         return self._canonical
 
     def body(
@@ -193,12 +183,13 @@ class ChatInbound:
         marks_prefix: bool = False,
     ) -> bytes:
         """The caller's bytes with what must differ for `target`. `marks_prefix`: see `with_turns`."""
-        if self._can_splice and not (continuation or target.set_params or target.drop_params):
+        can_splice = self.members.can_splice and not self.has_our_fields
+        if can_splice and not (continuation or target.set_params or target.drop_params):
             body = self._spliced(target.model, stream, include_usage)
             if body is not None:
                 return body
         return edited_body(
-            self._members.values,
+            self.members.values,
             target,
             stream=stream,
             include_usage=include_usage,
@@ -208,7 +199,7 @@ class ChatInbound:
 
     def _spliced(self, model: str, stream: bool, include_usage: bool) -> bytes | None:
         """The bytes with another model name and what makes a stream of it; None where a member must go."""
-        facts, members = self.facts, self._members
+        facts, members = self.facts, self.members
         edits: dict[str, object] = {}
         if model != self.ours.model:
             edits["model"] = model
@@ -232,7 +223,7 @@ def read_request(body: bytes, headers: Mapping[str, str]) -> ChatInbound:
     if not (body.isascii() or is_utf8(body)):
         raise InvalidRequest("The body is not UTF-8.")
     try:
-        members = Members(body)
+        members = read_members(body)
         plain = _read_plain(members, headers)
         if plain is not None:
             return plain
