@@ -160,3 +160,25 @@ def test_web_pages_of_other_sites_cannot_inject(tmp_path: Path, headers: dict[st
             assert asked(gateway.admin_port, "GET", "/faults")[1] == {"faults": []}
 
         run(with_gateway(tmp_path, simulator, scene))
+
+
+def test_a_reload_that_removes_a_provider_leaves_walks_under_way_alone(tmp_path: Path) -> None:
+    async def main() -> None:
+        with ProviderSimulator() as simulator:
+            simulator.schedule("500; delay=1", provider="one")
+            async with opened(tmp_path, simulator) as gateway:
+                asking = asyncio.ensure_future(asyncio.to_thread(chat, gateway))
+                async with asyncio.timeout(20):
+                    while not simulator.counts("one")["calls"]:  # noqa: ASYNC110 - another thread's count
+                        await asyncio.sleep(0.01)
+                file = tmp_path / "fewer.yaml"
+                one = simulator.base_url("openai", "one")
+                file.write_text(
+                    f'providers: {{one: {{dialect: openai, base_url: "{one}"}}}}\n'
+                    "routes: {chat: {chain: [one/model]}}\n"
+                )
+                gateway.reload(load_config(file, {}, VENDORS), {})
+                assert (await asking)[0] == 200
+                assert simulator.counts("two")["calls"] == 1
+
+    run(main())

@@ -72,6 +72,7 @@ class Runner:
         "_is_started",
         "_last_write",
         "_relays",
+        "_upstreams",
         "_wait_until",
         "_winner",
         "_writer",
@@ -99,6 +100,7 @@ class Runner:
         self.bytes_out = 0
         self.first_out_at: float | None = None
         self._relays: dict[int, Relay] = {}
+        self._upstreams = engine.upstreams  # a reload is for requests that begin after it
         self._winner: Relay | None = None
         self._writer: EventWriter | None = None
         self._is_started = False  # the head of a streamed answer is sent
@@ -156,7 +158,7 @@ class Runner:
         return False
 
     def _send(self, step: Send, now: float) -> None:
-        upstream = self.engine.upstreams.of(step.target)
+        upstream = self._upstreams.of(step.target)
         gate = self._gate(step, upstream.provider.dialect) if step.stream else None
         relay = Relay(self, step, upstream, gate, now)
         self._relays[step.attempt] = relay
