@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossfade.config.catalogue import ModelFacts
-from crossfade.config.directory import CACHED_NAMES, MAX_NAME, Directory, matches
+from crossfade.config.directory import CACHED_NAMES, MAX_CHAIN, MAX_NAME, Directory, matches
 from crossfade.config.naming import has_model, resolve_name
 from crossfade.config.settings import DEFAULT_ROUTE, ProviderConfig
 from crossfade.core.target import Route
@@ -97,6 +97,15 @@ def test_other_names_are_targets_with_their_fallbacks(directory: Directory, name
 def test_unknown_names_are_none(directory: Directory, name: str) -> None:
     assert directory.route_for(name) is None
     assert directory.rungs_for(name) == ()
+
+
+def test_a_chain_of_names_is_as_short_as_any_other(directory: Directory) -> None:
+    names = [f"openai/{number}" for number in range(MAX_CHAIN + 1)]
+    route = directory.route_for(",".join(names[:-1]))
+    assert route is not None
+    assert len(route.chain) == MAX_CHAIN
+    assert directory.route_for(",".join(names)) is None
+    assert "more than 32 names" in directory.unknown(",".join(names)).message
 
 
 def test_star_is_the_chain_of_all_other_names(folder: Folder) -> None:

@@ -76,6 +76,65 @@ def test_every_event_of_its_own_read_means_the_same() -> None:
     assert events(*blocks) == events(STREAM)
 
 
+ODD_CHUNKS = [
+    chunk({"content": ""}),
+    chunk({"content": '\u00e9\n"\\'}),
+    chunk({"content": None}),
+    chunk({"content": [{"type": "text", "text": "a"}]}),
+    chunk({"content": "a", "reasoning_content": None, "refusal": "", "tool_calls": None}),
+    *(chunk({"content": "a", name: "r"}) for name in ("reasoning_content", "reasoning", "refusal")),
+    chunk({"content": "a", "reasoning_details": [{"text": "d"}]}),
+    chunk({"content": "a", "tool_calls": [{"index": 0, "function": {"name": "f"}}]}),
+    chunk({"content": "a", "function_call": {"name": "f"}}),
+    *(chunk({"content": "a", name: [{}]}) for name in ("audio", "annotations", "images")),
+    *(chunk({"content": "a"}, word) for word in ("stop", "error", "")),
+    chunk({"content": "a"}, error={"message": "no"}),
+    chunk({"content": "a"}, error=None, usage=None, citations=[]),
+    chunk({"content": "a"}, usage={"prompt_tokens": 1, "completion_tokens": 2.0}),
+    chunk({"content": "a"}, citations=["x"]),
+    chunk({"content": "a"}, x_groq={"error": "no"}),
+    chunk({"content": "a"}, x_groq={"id": "r"}),
+    chunk(choices=[]),
+    chunk(choices=[], usage={"prompt_tokens": 1}),
+    chunk(choices=[{"index": 1, "delta": {"content": "a"}}]),
+    chunk(choices=[{"delta": {"content": "a"}}]),
+    chunk(choices=[{"index": 0, "delta": {"content": "a"}}, {"index": 1, "delta": {"content": "b"}}]),
+    chunk(choices=[{"index": 0, "delta": {"content": "a"}, "error": {"message": "no"}}]),
+    chunk(choices=[{"index": 0, "delta": {"content": "a"}, "stop_reason": "x", "finish_reason": "stop"}]),
+    chunk(choices=None, message="no"),
+    chunk({"content": "\ud800"}),
+    chunk({"content": "a"})[:-4] + b"\n\n",
+    b'data: {"choices":[{"index":0,"delta":{"content":"\xff"}}]}\n\n',
+    b'data: {"error":"no"}\n\n',
+    DONE,
+]
+
+
+@pytest.mark.parametrize("strip_usage", [False, True])
+@pytest.mark.parametrize("odd", ODD_CHUNKS)
+def test_a_chunk_behind_a_piece_of_text_is_read_as_any_other(odd: bytes, strip_usage: bool) -> None:
+    # Written without the blank an event does not take the short way.
+    raw = [chunk({"content": "x"}), chunk({"content": "y"}), odd, chunk({"content": "z"}), odd, chunk(finish="stop")]
+    long = [event.replace(b"data: ", b"data:", 1) for event in raw]
+    on, on_long = reader(strip_usage=strip_usage), reader(strip_usage=strip_usage)
+    found, expected = events(*raw, on=on), events(*long, on=on_long)
+    assert [event.raw.replace(b"data: ", b"data:", 1) for event in found] == [event.raw for event in expected]
+    for event in (*found, *expected):
+        event.raw = b""
+    assert found == expected
+    assert (on.is_complete, on.undecodable) == (on_long.is_complete, on_long.undecodable)
+
+
+def test_a_piece_of_text_has_the_ids_of_the_one_before() -> None:
+    on = reader()
+    found = events(chunk({"content": "x"}), chunk({"content": "y"}, id="c2"), chunk({"content": "z"}, model="n"), on=on)
+    assert [(event.text, event.id, event.model, event.created) for event in found] == [
+        ("x", "c1", "m", 5),
+        ("y", "c1", "m", 5),
+        ("z", "c1", "m", 5),
+    ]
+
+
 # --- what only some servers send -----------------------------------------------------------------------------
 
 

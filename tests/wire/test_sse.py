@@ -50,9 +50,9 @@ def test_whole_events_after_the_first_take_the_short_way_with_the_same_result() 
 def test_the_rest_is_an_event_that_lacks_its_blank_line() -> None:
     splitter = EventSplitter()
     assert splitter.feed(b"data: 1\n\ndata: 2\n") == [b"data: 1\n\n"]
-    assert not splitter.is_empty
+    assert splitter.pending == b"data: 2\n"
     assert splitter.rest() == b"data: 2"
-    assert splitter.is_empty
+    assert splitter.pending == b""
     assert splitter.rest() == b""
 
 

@@ -19,6 +19,8 @@ from crossfade.core.target import Route, Rung
 
 MAX_NAME = 1024
 """Characters of a name, or of a chain of names; longer ones are unknown."""
+MAX_CHAIN = 32
+"""Names in `a, b, c`, as in any chain of a request."""
 CACHED_NAMES = 1024
 
 
@@ -70,6 +72,8 @@ class Directory:
     def chain(self, names: str) -> tuple[Rung, ...]:
         """The rungs of `a, b, c`, none twice. Raises UnknownRoute for the first name that is unknown."""
         rungs: list[Rung] = []
+        if names.count(",") >= MAX_CHAIN:
+            raise self.unknown(names)
         for name in names.split(","):
             found = self.rungs_for(name)
             if not found:
@@ -82,6 +86,8 @@ class Directory:
         shown = name if len(name) <= 80 else name[:77] + "..."
         if len(name) > MAX_NAME:
             return UnknownRoute(f"the model name {shown!r} has more than {MAX_NAME} characters", param=param)
+        if name.count(",") >= MAX_CHAIN:
+            return UnknownRoute(f"the chain {shown!r} has more than {MAX_CHAIN} names", param=param)
         near = did_you_mean(name, self.models()) or "; name a route, a model of a provider, or provider/model"
         return UnknownRoute(f"unknown model {shown!r}{near}", param=param)
 

@@ -1,13 +1,13 @@
 """OpenAI chat streams: chunks of any server of the dialect read into events.
 
-The common event (one choice, a piece of text) takes the short way; what only some servers send takes the long one.
+A piece of text behind another one, the event that most of any stream is, takes a short way; all else the long one.
 What makes a stream complete is the vendor's, and is handed in; so is what an error means.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -83,8 +83,42 @@ class _Chunk(msgspec.Struct, gc=False):
     x_groq: _Groq | None = None
 
 
+# A piece of text and nothing else. Whatever would make a difference is named, and may not be there: what can be decoded
+# as this needs no second look. The order is the usual one of the members, in which they are found soonest.
+
+
+class _TextDelta(msgspec.Struct, gc=False):
+    content: str
+    reasoning_content: Literal[""] | None = None
+    reasoning: Literal[""] | None = None
+    reasoning_details: None = None
+    refusal: Literal[""] | None = None
+    tool_calls: None = None
+    function_call: None = None
+    audio: None = None
+    annotations: None = None
+    images: None = None
+
+
+class _TextChoice(msgspec.Struct, gc=False):
+    index: Literal[0]
+    delta: _TextDelta
+    finish_reason: Literal[""] | None = None
+    error: None = None
+
+
+class _TextChunk(msgspec.Struct, gc=False):
+    choices: tuple[_TextChoice]
+    usage: msgspec.UnsetType | None = msgspec.UNSET
+    error: None = None
+    citations: None = None
+    x_groq: None = None
+
+
+_decode_text = msgspec.json.Decoder(_TextChunk).decode
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 _decode_any = msgspec.json.Decoder().decode
+_FIRST_ONLY: Final = frozenset({0})
 _NONE: Final[tuple[StreamEvent, ...]] = ()
 _DONE: Final = b"[DONE]"
 _NULL_USAGE: Final = b',"usage":null'
@@ -104,6 +138,7 @@ class ChunkReader:
         "_finished",
         "_has_failed",
         "_has_marker",
+        "_head",
         "_in_block",
         "_n",
         "_open",
@@ -132,6 +167,8 @@ class ChunkReader:
         self._open: set[int] = set()
         self._finished: set[int] = set()
         self._calls: dict[int, dict[str, int]] = {}
+        self._head: tuple[str, str, int] | None = None
+        """Id, model and time of creation where the last event was a piece of text of the only choice, which goes on."""
         self._in_block = False
         self._has_marker = False
         self._has_failed = False
@@ -159,8 +196,13 @@ class ChunkReader:
 
     def feed(self, data: bytes) -> Sequence[StreamEvent]:
         """The events that `data` completes."""
-        if data[:6] == b"data: " and data[-2:] == b"\n\n" and data.count(b"\n") == 2 and self._splitter.is_empty:
-            return self._read_data("", data[6:-2], data)
+        if (
+            data[:6] == b"data: "
+            and data.find(b"\n") == len(data) - 2
+            and data[-1] == 10
+            and not self._splitter.pending
+        ):
+            return self._read_line(data)
         blocks = self._splitter.feed(data)
         if len(blocks) == 1 and not self._splitter.is_overlong:
             return self._read(blocks[0])
@@ -183,13 +225,28 @@ class ChunkReader:
     # --- one event ---
 
     def _read(self, raw: bytes) -> Sequence[StreamEvent]:
-        if raw[:6] == b"data: " and raw[-2:] == b"\n\n" and raw.count(b"\n") == 2:
-            return self._read_data("", raw[6:-2], raw)
+        if raw[:6] == b"data: " and raw.find(b"\n") == len(raw) - 2 and raw[-1] == 10:
+            return self._read_line(raw)
         raw = without_comments(raw)
         name, data = fields_of(raw)
         return self._read_data(name, data.strip(), raw)
 
+    def _read_line(self, raw: bytes) -> Sequence[StreamEvent]:
+        """An event of one line of data. Ids and the like are taken from the event before: the first ones count."""
+        if self._head is not None:
+            try:
+                chunk = _decode_text(raw[6:])
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                return self._read_data("", raw[6:-2], raw)
+            if self._strip_usage and chunk.usage is None:
+                raw = raw.replace(_NULL_USAGE, b"", 1)
+            name, model, created = self._head
+            text = chunk.choices[0].delta.content
+            return (StreamEvent(raw=raw, text=text, id=name, model=model, created=created),)
+        return self._read_data("", raw[6:-2], raw)
+
     def _read_data(self, name: str, data: bytes, raw: bytes) -> Sequence[StreamEvent]:
+        self._head = None
         if data[:1] != b"{" or name == "error":
             return self._special(name, data, raw)
         try:
@@ -208,7 +265,10 @@ class ChunkReader:
             return self._other_events(chunk, choices or [], raw)
         if self._strip_usage and chunk.usage is not _NO_RAW:
             raw = raw.replace(_NULL_USAGE, b"", 1)
-        return (self._event(chunk, choices[0], raw),)
+        event = self._event(chunk, choices[0], raw)
+        if event.text and event.failure is None and self._open == _FIRST_ONLY and not event.choice:
+            self._head = event.id, event.model, event.created
+        return (event,)
 
     def _event(self, chunk: _Chunk, choice: _Choice, raw: bytes) -> StreamEvent:
         index = choice.index or 0

@@ -22,33 +22,29 @@ class EventSplitter:
     `is_overlong` once more than `limit` bytes came without an event's end; nothing more comes out then.
     """
 
-    __slots__ = ("_buffer", "_limit", "_scanned", "_started", "is_overlong")
+    __slots__ = ("_limit", "_scanned", "_started", "is_overlong", "pending")
 
     def __init__(self, limit: int = MAX_EVENT):
-        self._buffer = bytearray()
+        self.pending = bytearray()
+        """The part of an event that waits for its rest; empty between events. Only to be looked at."""
         self._limit = limit
         self._scanned = 0
         self._started = False
         self.is_overlong = False
 
     def __repr__(self) -> str:
-        return f"<EventSplitter buffered={len(self._buffer)}{' overlong' if self.is_overlong else ''}>"
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no part of an event is waiting for its rest."""
-        return not self._buffer
+        return f"<EventSplitter buffered={len(self.pending)}{' overlong' if self.is_overlong else ''}>"
 
     def feed(self, data: bytes) -> list[bytes]:
         """The events that `data` completes."""
-        if not self._buffer and data[-2:] == b"\n\n" and b"\r" not in data and self._started:
+        if not self.pending and data[-2:] == b"\n\n" and b"\r" not in data and self._started:
             if data.find(b"\n\n") == len(data) - 2 and data[0] != 10:
                 return [data] if data[0] != 58 or _has_fields(data) else []
             return self._events(data.split(b"\n\n"), b"\n\n")
         return self._feed_slowly(data)
 
     def _feed_slowly(self, data: bytes) -> list[bytes]:
-        buffer = self._buffer
+        buffer = self.pending
         buffer += data
         if not self._started:
             if len(buffer) < 3 and _BOM.startswith(buffer):
@@ -78,8 +74,8 @@ class EventSplitter:
 
     def rest(self) -> bytes:
         """What came after the last event, for the end of the body: a last event may lack its blank line."""
-        rest = bytes(self._buffer).strip(b"\r\n")
-        self._buffer.clear()
+        rest = bytes(self.pending).strip(b"\r\n")
+        self.pending.clear()
         self._scanned = 0
         return rest
 
