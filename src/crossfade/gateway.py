@@ -9,7 +9,7 @@ import asyncio
 import gc
 import os
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Self
 
 import msgspec
@@ -121,7 +121,8 @@ class Gateway:
     async def _listen(self) -> None:
         server = self.config.server
         limits = msgspec.convert(msgspec.structs.asdict(self.config.limits), Limits)
-        self._listeners.append(await _listener(self.config, "listen", server.listen, self.app, limits))
+        settle = self.engine.recorder.settle  # a stream's commit is on record before its first bytes are out
+        self._listeners.append(await _listener(self.config, "listen", server.listen, self.app, limits, settle))
         admin = AdminApp(self._status, self.injection, is_loopback=server.admin.is_loopback)
         self._listeners.append(await _listener(self.config, "admin", server.admin, admin, Limits()))
 
@@ -211,9 +212,16 @@ def _upstreams(config: Config, environ: Mapping[str, str]) -> Upstreams:
     return Upstreams(by_provider)
 
 
-async def _listener(config: Config, what: str, address: Address, handler: App | AdminApp, limits: Limits) -> Listener:
+async def _listener(
+    config: Config,
+    what: str,
+    address: Address,
+    handler: App | AdminApp,
+    limits: Limits,
+    before_pieces: Callable[[], None] | None = None,
+) -> Listener:
     try:
-        return await Listener.open(address.host, address.port, handler, limits)
+        return await Listener.open(address.host, address.port, handler, limits, before_pieces=before_pieces)
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else str(error)
         hint = "stop what listens there, or change it"

@@ -47,6 +47,9 @@ class Unkept:
         if then is not None:
             then()
 
+    def settle(self) -> None:
+        """Nothing is kept."""
+
     def tell(self, event: Event) -> None:
         """Nobody listens."""
 

@@ -85,6 +85,9 @@ class Record:
         if then is not None:
             then()
 
+    def settle(self) -> None:
+        """Everything is kept at once."""
+
     def tell(self, event: Event) -> None:
         msgspec.json.encode(event)
         self.told.append(event)

@@ -29,6 +29,9 @@ class Forgetful:
         if then is not None:
             then()
 
+    def settle(self) -> None:
+        """Nothing is kept."""
+
     def tell(self, event: Event) -> None:
         """Nobody wants to know here."""
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from crossfade.http1.listener import Listener
+from crossfade.http1.outbox import Outbox
 from crossfade.http1.server import Limits, Request, ServerConnection
 
 TICK = 0.02
@@ -209,6 +210,7 @@ class Bench:
     def __init__(self, handler: Recorder, limits: Limits | None = None):
         self.handler, self.limits = handler, limits or Limits()
         self.loop, self.transport = FakeLoop(), FakeTransport()
+        self.outbox = Outbox(self.loop)  # type: ignore[arg-type]  # a fake loop
         self.connection = ServerConnection(self, self.loop)  # type: ignore[arg-type]  # a fake loop
         self.connection.connection_made(self.transport)  # type: ignore[arg-type]  # a fake transport
 

@@ -57,12 +57,29 @@ def test_a_streamed_answer_holds_its_head_and_ends_with_one_write() -> None:
     request.start(200, [("content-type", "text/event-stream")])
     assert bench.transport.written == b""
     head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-    request.write(b"hello")
-    assert bench.transport.written == head + b"5\r\nhello\r\n"
+    request.write(b"hel")
+    request.write(b"lo")
+    assert bench.transport.written == b""
+    bench.loop.run()
+    assert bench.transport.written == head + b"3\r\nhel\r\n2\r\nlo\r\n"
     request.write(b"")  # an empty chunk would be the end
     request.finish(b"x" * 16)
-    assert bench.transport.written == head + b"5\r\nhello\r\n10\r\n" + b"x" * 16 + b"\r\n0\r\n\r\n"
+    tail = b"10\r\n" + b"x" * 16 + b"\r\n0\r\n\r\n"
+    assert bench.transport.written == head + b"3\r\nhel\r\n2\r\nlo\r\n" + tail
     assert (request.is_started, request.is_finished, request.is_gone) == (True, True, False)
+
+
+def test_what_ends_an_answer_leaves_at_once_behind_the_pieces_of_the_same_turn() -> None:
+    bench = Bench(Recorder(hold))
+    bench.feed(post(b""))
+    request = bench.handler.requests[0]
+    request.start(200, [])
+    request.write(b"a")
+    request.finish(b"b")
+    assert bench.transport.written.endswith(b"\r\n\r\n1\r\na\r\n1\r\nb\r\n0\r\n\r\n")
+    written = bench.transport.written
+    bench.loop.run()
+    assert bench.transport.written == written
 
 
 def test_an_empty_write_sends_the_held_head() -> None:
@@ -71,6 +88,7 @@ def test_an_empty_write_sends_the_held_head() -> None:
     request = bench.handler.requests[0]
     request.start(200, [])
     request.write(b"")
+    bench.loop.run()
     assert bench.transport.written == b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
 

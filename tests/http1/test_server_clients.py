@@ -98,6 +98,8 @@ def test_pressure_rises_above_the_high_water_mark_and_falls_below_the_low_one() 
             request = handler.requests[0]
             request.start(200, [])
             request.write(BIG)
+            assert request.unsent > len(BIG)
+            await until(lambda: handler.events[2:])
             assert handler.events[2:] == [("pressure", True)]
             await client.read_head()
             assert await client.read_chunk() == BIG

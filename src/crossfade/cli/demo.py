@@ -118,6 +118,9 @@ class Overheard:
         self.listener(event)
         self._inner.record(event, then)
 
+    def settle(self) -> None:
+        self._inner.settle()
+
     def tell(self, event: Event) -> None:
         self.listener(event)
         self._inner.tell(event)

@@ -87,6 +87,9 @@ class _OneRequest:
         if isinstance(event, RequestEnded) and not self.ended.done():
             self.ended.set_result(event)
 
+    def settle(self) -> None:
+        """Nothing is kept."""
+
     def tell(self, event: Event) -> None:
         """The walk is shown from the row."""
 

@@ -76,5 +76,8 @@ class Recorder(Protocol):
 
     def record(self, event: Event, then: Callable[[], None] | None = None) -> None: ...
 
+    def settle(self) -> None:
+        """Has all that was recorded in this turn of the loop with the kernel now, as far as the disk allows."""
+
     def tell(self, event: Event) -> None:
         """Logs, metrics and alerts hear of it; it is not part of the journal's rows of requests."""

@@ -22,6 +22,7 @@ import httptools
 
 from crossfade.core.errors import BadBytes, Interrupted, TransportError
 from crossfade.http1.head import BadMessage, body_length, render_headers
+from crossfade.http1.outbox import Outbox
 from crossfade.http1.received import ReceivedHeaders
 
 RESPONSE_HEAD_BYTES: Final = 64 * 1024
@@ -123,7 +124,8 @@ class ClientConnection(asyncio.Protocol):
     """The protocol of one upstream connection.
 
     `start` begins an exchange and may be called again once the owner has heard `on_reusable`. `close` ends the
-    connection at once, without a farewell and without a word to the exchange.
+    connection at once, without a farewell and without a word to the exchange. With an `outbox` requests leave at the
+    end of the loop's turn, else at once.
     """
 
     __slots__ = (
@@ -142,14 +144,18 @@ class ClientConnection(asyncio.Protocol):
         "_is_reading",
         "_is_until_eof",
         "_later",
+        "_outbox",
         "_owner",
         "_parser",
         "_served",
         "_transport",
+        "_unsent",
     )
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: Owner, outbox: Outbox | None = None) -> None:
         self._owner = owner
+        self._outbox = outbox
+        self._unsent: tuple[bytes, bytes] | None = None  # the request, until it leaves with the end of the turn
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._exchange: Exchange | None = None
@@ -194,10 +200,22 @@ class ClientConnection(asyncio.Protocol):
         self._is_in_head = True
         self._is_heard = self._is_complete = self._is_until_eof = False
         self._is_bodiless = is_head
+        self._unsent = head, body
+        if self._outbox is None:
+            self.flush()
+        else:
+            self._outbox.add(self)
+
+    def flush(self) -> None:
+        """Writes the request, if it has not left yet."""
+        unsent, self._unsent = self._unsent, None
+        if unsent is None or self._transport is None or self._transport.is_closing():
+            return
+        head, body = unsent
         if len(body) < _JOIN_BODY_BELOW:
             self._transport.write(head + body)
         else:
-            self._transport.writelines((head, body))
+            self._transport.writelines(unsent)
 
     def pause(self) -> None:
         """Stops reading; what is already being parsed still arrives. A close goes unnoticed until `resume`."""
@@ -232,6 +250,7 @@ class ClientConnection(asyncio.Protocol):
         self._exchange, self._deliver = None, _ignore
         self._parser = None  # parser and connection hold each other
         self._later = b""
+        self._unsent = None
         if self._transport is not None:
             self._transport.abort()
         self._owner.on_closed(self)
@@ -271,6 +290,9 @@ class ClientConnection(asyncio.Protocol):
     def _read(self, data: bytes) -> None:
         if self._exchange is None:
             self.close()  # nobody asked: a second response, or the farewell of a server that closes
+            return
+        if self._unsent is not None:  # as above, just before a request would have left
+            self._on_broken("spoken on by the server")
             return
         if self._is_in_head and not self._may_read_head(data):
             return

@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import resource
 import socket
+from collections.abc import Callable
 from time import perf_counter
 
 import msgspec
 
+from crossfade.http1.outbox import Outbox
 from crossfade.http1.server import Handler, Limits, ServerConnection
 
 TICK = 0.5
@@ -32,16 +34,25 @@ def _within_descriptors(limits: Limits) -> Limits:
 class Listener:
     """Accepts connections until it is drained or closed. Made by `open`.
 
-    `limits`, `handler` and `is_draining` are read by the connections, `add` and `remove` called by them.
+    `limits`, `handler`, `outbox` and `is_draining` are read by the connections, `add` and `remove` called by them.
+    `before_pieces` is called before pieces of streamed answers are written.
     """
 
-    def __init__(self, handler: Handler, limits: Limits, *, tick: float = TICK):
+    def __init__(
+        self,
+        handler: Handler,
+        limits: Limits,
+        *,
+        tick: float = TICK,
+        before_pieces: Callable[[], None] | None = None,
+    ):
         self.handler, self.limits = handler, _within_descriptors(limits)
         self.is_draining = False
         self._is_closed = False
         self._tick_time = tick
         self._connections: set[ServerConnection] = set()
         self._loop = asyncio.get_running_loop()
+        self.outbox = Outbox(self._loop, before_pieces)
         self._server: asyncio.Server | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
@@ -57,13 +68,14 @@ class Listener:
         sock: socket.socket | None = None,
         reuse_port: bool = False,
         tick: float = TICK,
+        before_pieces: Callable[[], None] | None = None,
     ) -> Listener:
         """Listens on `host` (None: every interface) and `port` (0: any free one), or on `sock`, a bound socket that is
         then the listener's to close.
 
         A port in use raises OSError as it comes. `reuse_port` shares the port with other processes.
         """
-        listener = cls(handler, limits or Limits(), tick=tick)
+        listener = cls(handler, limits or Limits(), tick=tick, before_pieces=before_pieces)
         await listener._listen(host, port, sock, reuse_port)
         return listener
 

@@ -77,6 +77,10 @@ class Answering(Protocol):
         """Writes both in one call of the kernel."""
         ...
 
+    def post(self, data: bytes) -> None:
+        """Writes at the end of this turn of the loop, with what else was posted."""
+        ...
+
     def on_started(self) -> None:
         """A streamed answer has begun."""
         ...
@@ -166,7 +170,7 @@ class Request:
         self._connection.on_started()
 
     def write(self, data: bytes) -> None:
-        """Sends one chunk of a started answer, at once, without waiting."""
+        """Sends one chunk of a started answer, with the end of the loop's turn."""
         self._check_open()
         if self.is_gone:
             return
@@ -174,7 +178,7 @@ class Request:
         if self._held:
             framed, self._held = self._held + framed, b""
         if framed:
-            self._connection.send(framed)
+            self._connection.post(framed)
 
     def finish(self, data: bytes = b"") -> None:
         """Ends a started answer, with last data if given, in one write."""

@@ -35,6 +35,7 @@ from crossfade.http1.head import (
     render_headers,
     sendable,
 )
+from crossfade.http1.outbox import Outbox
 from crossfade.http1.request import Handler, Limits, Request
 
 __all__ = ["Handler", "Limits", "Request", "ServerConnection"]
@@ -67,6 +68,7 @@ class Connections(Protocol):
     limits: Limits
     handler: Handler
     is_draining: bool
+    outbox: Outbox
 
     def add(self, connection: ServerConnection) -> bool:
         """Counts the connection in; False if there are too many."""
@@ -94,6 +96,7 @@ class ServerConnection(asyncio.Protocol):
         "_limits",
         "_loop",
         "_owner",
+        "_posted",
         "_request",
         "_searched",
         "_stalled_since",
@@ -125,6 +128,7 @@ class ServerConnection(asyncio.Protocol):
         self._dropped = 0
         self._is_kept_alive = True
         self._is_pressed = False
+        self._posted: list[bytes] = []  # pieces of an answer that leave at the end of this turn
         self._written = 0
         self._taken = -1
         self._stalled_since = 0.0
@@ -177,6 +181,7 @@ class ServerConnection(asyncio.Protocol):
         self._owner.remove(self)
         self._tell_gone()
         self._buffer = b""
+        self._posted.clear()
 
     def pause_writing(self) -> None:
         self._is_pressed = True
@@ -222,7 +227,8 @@ class ServerConnection(asyncio.Protocol):
     @property
     def unsent(self) -> int:
         """Bytes that the kernel has not yet taken."""
-        return self._transport.get_write_buffer_size()
+        unsent = self._transport.get_write_buffer_size()
+        return unsent + sum(map(len, self._posted)) if self._posted else unsent
 
     def render_head(self, status: int, headers: Sequence[tuple[str, str]], framing: str) -> bytes:
         """The head of an answer. Values with what no header may hold are percent-encoded: they are names that callers
@@ -237,12 +243,31 @@ class ServerConnection(asyncio.Protocol):
         return f"{line}{fields}{framing}{close}\r\n".encode("latin-1")
 
     def send(self, head: bytes, body: bytes = b"") -> None:
-        """Writes, in one call of the kernel."""
+        """Writes, in one call of the kernel, behind what was posted."""
+        if self._posted:
+            self._posted.append(head)
+            head = b"".join(self._posted)
+            self._posted.clear()
         self._written += len(head) + len(body)
         if len(body) > _COPY_BYTES:
             self._transport.writelines((head, body))
         else:
             self._transport.write(head + body)
+
+    def post(self, data: bytes) -> None:
+        """Has `data` sent at the end of this turn of the loop."""
+        if not self._posted:
+            self._owner.outbox.add(self)
+        self._posted.append(data)
+
+    def flush(self) -> None:
+        """Sends what was posted."""
+        posted = self._posted
+        if posted:
+            self._posted = []
+            data = posted[0] if len(posted) == 1 else b"".join(posted)
+            self._written += len(data)
+            self._transport.write(data)
 
     def on_started(self) -> None:
         """A streamed answer has begun; what is still to come of the body is of no use any more."""
@@ -261,6 +286,8 @@ class ServerConnection(asyncio.Protocol):
     def cut(self) -> None:
         """Ends the connection without a proper end of the answer, and so that the client can tell."""
         self._request = None
+        if not self._transport.is_closing():
+            self.flush()
         self._kill()
 
     # From bytes to a request in work.
@@ -431,12 +458,14 @@ class ServerConnection(asyncio.Protocol):
         if self._body:
             self._body = bytearray()
         self.due = perf_counter() + LINGER_TIME
+        self.flush()
         self._transport.write_eof()
 
     def _close(self) -> None:
         """Closes once all that is written has left; `on_due` gives up on that after `write_timeout`."""
         self._state = _CLOSING
         self.due = perf_counter() + self._limits.write_timeout
+        self.flush()
         self._transport.close()
 
     def _lose_request(self) -> None:
@@ -448,6 +477,7 @@ class ServerConnection(asyncio.Protocol):
     def _kill(self) -> None:
         """Ends the connection at once; what is unsent is lost."""
         self._state = _CLOSING
+        self._posted.clear()
         if self.is_http_1_0 and self.peer[1]:
             # Here the end of the connection is the end of the answer; only a reset says that it was no end.
             sock = self._transport.get_extra_info("socket")

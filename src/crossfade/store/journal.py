@@ -146,6 +146,11 @@ class Journal:
             except RuntimeError:  # the loop is closed
                 self._flush()
 
+    def settle(self) -> None:
+        """Writes now what was appended in this turn of the loop."""
+        if self._is_scheduled:
+            self._flush()
+
     def flush(self, timeout: float = 5.0) -> bool:
         """Writes all there is, with `timeout` seconds for a disk in trouble; whether all is written. Blocks."""
         self._flush()

@@ -19,6 +19,8 @@ class Keeper(Protocol):
 
     def append(self, event: Event, then: Callable[[], None] | None = None) -> None: ...
 
+    def settle(self) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -48,6 +50,9 @@ class Hub:
             self._send(self._logs, event)
         for sink in self._sinks:
             self._send(sink, event)
+
+    def settle(self) -> None:
+        self._journal.settle()
 
     def tell(self, event: Event) -> None:
         self.record(event)

@@ -13,6 +13,7 @@ from typing import Final
 
 from crossfade.core.errors import ConnectFailed, TransportError
 from crossfade.http1.client import ClientConnection, RequestWriter
+from crossfade.http1.outbox import Outbox
 from crossfade.transport.base import Call, Endpoint, ResponseHead, ResponseSink, UpstreamRequest
 from crossfade.transport.dial import Dialler
 from crossfade.transport.pool import Lane, Pool, PoolLimits
@@ -42,6 +43,7 @@ class HttpTransport:
         lookup: Lookup | None = None,
     ) -> None:
         self.loop = loop
+        self.outbox = Outbox(loop)
         self.dialler = Dialler(loop, ca_file=ca_file, lookup=lookup)
         self._pool: Pool[ClientConnection] = Pool(limits or PoolLimits(), loop.time, self._watch_idle)
         self._proxies = ProxySettings(proxies or {})
@@ -257,9 +259,11 @@ class HttpCall:
         return ConnectFailed(f"dialling failed: {type(error).__name__}")
 
     async def _open(self) -> ClientConnection:
-        road, limit = self._road, self._request.connect_timeout
+        road, limit, transport = self._road, self._request.connect_timeout, self._transport
         limit = road.endpoint.connect_timeout if limit is None else limit
-        return await self._transport.dialler.open(road.endpoint, road.proxy, limit, lambda: ClientConnection(road.lane))
+        return await transport.dialler.open(
+            road.endpoint, road.proxy, limit, lambda: ClientConnection(road.lane, transport.outbox)
+        )
 
 
 _CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
