@@ -25,6 +25,7 @@ from crossfade.core.policy import HealthPolicy
 from crossfade.edge.admin import AdminApp
 from crossfade.edge.app import App
 from crossfade.edge.auth import Gate, Key
+from crossfade.edge.intake import Intake
 from crossfade.edge.status import Status
 from crossfade.engine.engine import Engine
 from crossfade.engine.ports import Recorder
@@ -155,7 +156,7 @@ class Gateway:
                 self.board.forget(name)
         self.board.configure(config.routes.values(), self._health)
         self.engine.upstreams = upstreams
-        self.app.directory = Directory(config)
+        self.app.intake = Intake(Directory(config))
         self.app.gate = _gate(config, self._extra_keys)
         self._status.configuration = config.version
         self.config = self.injection.config = config

@@ -19,6 +19,7 @@ from crossfade.cli.options import config_option
 from crossfade.config.settings import Config
 from crossfade.core.events import AttemptRow, Event, RequestEnded
 from crossfade.edge.auth import Key
+from crossfade.edge.intake import Caller
 from crossfade.gateway import Gateway
 from crossfade.rehearsal.faults import faults_of
 from crossfade.transport.chaos import FaultKind
@@ -60,7 +61,8 @@ def try_(
         try:
             shown = _Screen(is_quiet=as_json)
             headers = {"content-type": "application/json"}
-            gateway.app.ask(json.dumps(body).encode(), headers, Key("crossfade try"), perf_counter(), shown)
+            caller = Caller.of(headers, Key("crossfade try"))
+            gateway.app.ask(json.dumps(body).encode(), caller, perf_counter(), shown)
             return await recorder.ended
         finally:
             await gateway.close(0)

@@ -109,11 +109,22 @@ class TargetHealth:
     """Breaker, ejections and per-route record of one target.
 
     `routes_using` is the number of configured routes with this target. `credential` holds the ejections that it
-    shares with the other targets of its provider and credential. `in_flight` counts the permits not yet settled:
+    shares with the other targets of its provider and credential, `soft_routes` those routes that any target ever had a
+    soft failure on. `in_flight` counts the permits not yet settled:
     calls without their first content, as permits are settled there.
     """
 
-    __slots__ = ("_ejections", "_policy", "_routes", "breaker", "credential", "in_flight", "key", "routes_using")
+    __slots__ = (
+        "_ejections",
+        "_policy",
+        "_routes",
+        "_soft_routes",
+        "breaker",
+        "credential",
+        "in_flight",
+        "key",
+        "routes_using",
+    )
 
     def __init__(
         self,
@@ -123,8 +134,10 @@ class TargetHealth:
         *,
         routes_using: int = 1,
         credential: Ejections | None = None,
+        soft_routes: set[str] | None = None,
     ) -> None:
         self.key = key
+        self._soft_routes = set() if soft_routes is None else soft_routes
         self.breaker = Breaker(policy.breaker, draw)
         self.routes_using = routes_using
         self.credential = Ejections() if credential is None else credential
@@ -337,6 +350,7 @@ class TargetHealth:
             if len(self._routes) >= _MOST_ROUTES:
                 del self._routes[min(self._routes, key=lambda name: self._routes[name].last_at)]
             record = self._routes[route] = RouteRecord(now)
+            self._soft_routes.add(route)
         return record
 
     def _is_seen_widely(self, route: str, now: float) -> bool:
@@ -379,6 +393,7 @@ class HealthBoard(Mapping[str, TargetHealth]):
         self._credentials: dict[tuple[str, int], Ejections] = {}
         self._members: dict[str, tuple[str, int]] = {}
         self._routes_using: dict[str, int] = {}
+        self._soft_routes: set[str] = set()
 
     def __getitem__(self, key: str) -> TargetHealth:
         return self._targets[key]
@@ -398,6 +413,10 @@ class HealthBoard(Mapping[str, TargetHealth]):
         """`TargetHealth.soft_rank`; 0 for a target never asked for."""
         health = self._targets.get(target.key)
         return 0 if health is None else health.soft_rank(route, now)
+
+    def soft_ranks(self, route: str, now: float) -> Callable[[Target], int] | None:
+        """`soft_rank` of targets on `route` at `now`; None while it is 0 for all of them."""
+        return (lambda target: self.soft_rank(route, target, now)) if route in self._soft_routes else None
 
     def snapshot(self, now: float) -> Mapping[str, TargetView]:
         """All that is known, frozen, by key. Changes nothing."""
@@ -441,7 +460,14 @@ class HealthBoard(Mapping[str, TargetHealth]):
         member = (target.provider, target.credential)
         shared = self._credentials.setdefault(member, Ejections())
         routes_using = self._routes_using.get(target.key, 1)
-        health = TargetHealth(target.key, policy, self._draw, routes_using=routes_using, credential=shared)
+        health = TargetHealth(
+            target.key,
+            policy,
+            self._draw,
+            routes_using=routes_using,
+            credential=shared,
+            soft_routes=self._soft_routes,
+        )
         self._targets[target.key] = health
         self._members[target.key] = member
         return health

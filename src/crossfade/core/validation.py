@@ -108,6 +108,24 @@ def check_completion(
         return _failure(_R.INTERNAL_ERROR, f"the answer could not be checked: {type(error).__name__}")
 
 
+class OutputCheck(msgspec.Struct, frozen=True):
+    """`check_completion` for the answers to one request: by what was asked, and by each set of opt-in validators."""
+
+    facts: RequestFacts
+    validators: tuple[Validators, ...]
+    listed: frozenset[FailureReason]
+
+    def __call__(self, completion: Completion) -> Failure | None:
+        for validators in self.validators or _NO_VALIDATORS:
+            failure = check_completion(completion, self.facts, validators, self.listed)
+            if failure is not None:
+                return failure
+        return None
+
+
+_NO_VALIDATORS: tuple[Validators | None, ...] = (None,)
+
+
 def check_text_json(text: str) -> bool:
     """Whether `text` is one whole JSON value (RFC 8259: no NaN, no code fence) and nothing else but white space.
 

@@ -8,16 +8,19 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
+
+import msgspec
 
 from crossfade.config.directory import Directory
 from crossfade.core.dispatch import Dispatch, Walk
 from crossfade.core.errors import Overloaded, RequestError
+from crossfade.core.exchange import RequestFacts
 from crossfade.core.planner import plan
-from crossfade.core.target import Route, Target
 from crossfade.edge.affinity import preference
-from crossfade.edge.auth import Gate, Key
-from crossfade.edge.intake import Admitted, admit
+from crossfade.edge.auth import Gate
+from crossfade.edge.intake import Admitted, Caller, Intake
 from crossfade.edge.openai_chat import CHAT
 from crossfade.edge.problems import problem, problem_of
 from crossfade.edge.status import Status
@@ -25,20 +28,30 @@ from crossfade.engine.engine import Engine
 from crossfade.engine.ports import Downstream
 from crossfade.engine.runner import Job, Runner
 from crossfade.http1.request import Request
-from crossfade.wire.openai_chat import ChatInbound, read_request
+from crossfade.wire.openai_chat import read_request
 
 MAX_HELD: Final = 512 * 1024 * 1024
 """Bytes of answers that all requests together may hold back; above it new requests are shed."""
 
-Endpoint = Callable[["App", Request], None]
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+
+Endpoint = Callable[["App", Request, Caller], None]
+
+
+class _Let(msgspec.Struct, frozen=True):
+    """A head that was let in: by which gate, and where the request goes."""
+
+    gate: Gate
+    endpoint: Endpoint
+    caller: Caller
 
 
 class App:
-    """The endpoints of one worker. `directory` and `gate` may be swapped while requests are under way."""
+    """The endpoints of one worker. `intake` and `gate` may be swapped while requests are under way."""
 
     def __init__(self, engine: Engine, directory: Directory, gate: Gate, status: Status):
         self.engine = engine
-        self.directory = directory
+        self.intake = Intake(directory)
         self.gate = gate
         self.status = status
         self._prefix = f"cf-{os.urandom(5).hex()}-"
@@ -48,6 +61,10 @@ class App:
 
     def on_head(self, request: Request) -> None:
         """Answers at once what needs no body: probes, wrong paths, wrong methods, wrong keys."""
+        let = request.head.note
+        if type(let) is _Let and let.gate is self.gate:  # the same head as before
+            request.handler_state = let
+            return
         path = request.path
         if path in _PROBES:
             self.status.answer(request)
@@ -68,11 +85,12 @@ class App:
         if not request.headers.get("content-type", "").startswith("application/json"):
             self._refuse(request, 415, "The body must be `application/json`.", code="unsupported_media_type")
             return
-        request.handler_state = key
+        request.head.note = request.handler_state = _Let(self.gate, endpoint, Caller.of(request.headers, key))
 
     def on_request(self, request: Request) -> None:
+        let: _Let = request.handler_state
         try:
-            _ENDPOINTS[request.path](self, request)
+            let.endpoint(self, request, let.caller)
         except RequestError as error:
             self._refuse_for(request, error)
 
@@ -102,57 +120,52 @@ class App:
 
     # --- endpoints -------------------------------------------------------------------------------------------
 
-    def chat_completions(self, request: Request) -> None:
-        key: Key | None = request.handler_state
-        request.handler_state = self.ask(request.body, request.headers, key, request.received_at, request)
+    def chat_completions(self, request: Request, caller: Caller) -> None:
+        request.handler_state = self.ask(request.body, caller, request.received_at, request)
 
-    def ask(
-        self, body: bytes, headers: Mapping[str, str], key: Key | None, received_at: float, downstream: Downstream
-    ) -> Runner:
+    def ask(self, body: bytes, caller: Caller, received_at: float, downstream: Downstream) -> Runner:
         """Begins a chat request, whichever way it came in. Raises RequestError."""
         if self.engine.held > MAX_HELD:
             raise Overloaded("The gateway holds back as much as it may of other answers; try again in a moment.")
-        inbound = read_request(body, headers)
-        admitted = admit(self.directory, inbound.ours, inbound.facts, headers, key.route if key else None)
-        dispatch = self._dispatch(admitted, inbound)
+        inbound = read_request(body, caller.headers if caller.has_our_headers else _NO_HEADERS)
+        facts, ours = inbound.facts, inbound.ours
+        admitted = self.intake.admit(ours, facts, caller)
+        route, key = admitted.route, caller.key
+        dispatch = self._dispatch(admitted, facts)
         job = Job(
             id=dispatch.walk.request,
-            route=admitted.route.name,
-            model=inbound.ours.model,
+            route=route.name,
+            model=ours.model,
             endpoint="chat_completions",
             key=None if key is None else key.name,
             inbound=inbound,
             dialect=CHAT,
             policy=admitted.policy,
-            check=admitted.check,
+            check=admitted.check(facts),
             received_at=received_at,
             wants_trace=admitted.wants_trace,
             tags=admitted.tags,
         )
         return Runner(self.engine, job, dispatch, downstream)
 
-    def _dispatch(self, admitted: Admitted, inbound: ChatInbound) -> Dispatch:
+    def _dispatch(self, admitted: Admitted, facts: RequestFacts) -> Dispatch:
         engine, route, policy = self.engine, admitted.route, admitted.policy
-        facts = inbound.facts
+        name, retry, board = route.name, policy.retry, engine.board
         now = time.perf_counter()
-        self._count += 1
+        self._count = count = self._count + 1
+        prefers = preference(facts.tool_call_ids, self.intake.directory.vendors) if facts.tool_call_ids else None
         walk = Walk(
-            request=f"{self._prefix}{self._count:x}",
-            route=route.name,
-            plan=plan(
-                route,
-                facts,
-                _soft_rank(engine, route, now),
-                preference(facts.tool_call_ids, self.directory.vendors) if facts.tool_call_ids else None,
-            ),
+            request=f"{self._prefix}{count:x}",
+            route=name,
+            plan=plan(route, facts, board.soft_ranks(name, now), prefers),
             facts=facts,
             policy=policy,
-            caller=admitted.caller,
+            caller=admitted.limits,
             overall=admitted.overall,
-            board=engine.board,
-            budget=engine.budget(route.name, policy.retry.budget_ratio, policy.retry.budget_floor),
+            board=board,
+            budget=engine.budget(name, retry.budget_ratio, retry.budget_floor),
             draw=engine.draw,
-            rotation=self._count,
+            rotation=count,
             is_repeatable=admitted.is_repeatable,
         )
         return Dispatch(walk, now)
@@ -160,11 +173,6 @@ class App:
     def _new_id(self) -> str:
         self._count += 1
         return f"{self._prefix}{self._count:x}"
-
-
-def _soft_rank(engine: Engine, route: Route, now: float) -> Callable[[Target], int]:
-    board, name = engine.board, route.name
-    return lambda target: board.soft_rank(name, target, now)
 
 
 _ENDPOINTS: Final[dict[str, Endpoint]] = {

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 import re2
 
-from crossfade.config.directory import Directory
+from crossfade.config.directory import CACHED_NAMES, Directory
 from crossfade.core import policy as defaults
 from crossfade.core.errors import InvalidRequest
-from crossfade.core.exchange import Completion, RequestFacts
-from crossfade.core.failure import Failure, FailureReason, fallback_reasons
+from crossfade.core.exchange import RequestFacts
+from crossfade.core.failure import fallback_reasons
 from crossfade.core.policy import RoutePolicy, TimeoutPolicy, ValidationPolicy
 from crossfade.core.stream import Check
 from crossfade.core.target import Route, Rung
-from crossfade.core.validation import Validators, check_completion
-from crossfade.wire.openai_chat import FallbackModel, Options, Ours
+from crossfade.core.validation import OutputCheck, Validators
+from crossfade.edge.auth import Key
+from crossfade.wire.openai_chat import FallbackModel, Options, Ours, has_our_headers
 
 SDK_MARGIN: Final = 0.5
 """Seconds before the moment at which the caller's SDK would give up."""
@@ -30,30 +31,67 @@ _NO_LIMITS: Final = TimeoutPolicy()
 _MAX_PATTERN_MEMORY: Final = 1 << 20
 
 
+class Caller(msgspec.Struct, frozen=True):
+    """What the head of a request tells: who asks, and what the headers say. `patience` is the time in seconds within
+    which the caller's SDK must have a buffered answer; None where it announces none."""
+
+    key: Key | None
+    headers: Mapping[str, str]
+    patience: float | None = None
+    has_our_headers: bool = False
+
+    @classmethod
+    def of(cls, headers: Mapping[str, str], key: Key | None) -> Self:
+        """From headers with lower-case names."""
+        return cls(key, headers, _patience(headers), has_our_headers(headers))
+
+
 class Admitted(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request amounts to. `caller` are the limits the request gave; `overall` is its deadline in seconds."""
+    """What a request amounts to. `limits` are those the request gave; `overall` is its deadline in seconds."""
 
     route: Route
     policy: RoutePolicy
-    caller: TimeoutPolicy
+    limits: TimeoutPolicy
     overall: float
-    check: Check
+    validators: tuple[Validators, ...]
     is_repeatable: bool
     wants_trace: bool
     tags: tuple[str, ...]
 
+    def check(self, facts: RequestFacts) -> Check:
+        """What judges the answers to a request with `facts`."""
+        return OutputCheck(facts, self.validators, self.policy.fallback_on)
 
-def admit(
-    directory: Directory,
-    ours: Ours,
-    facts: RequestFacts,
-    headers: Mapping[str, str],
-    bound_route: str | None,
+
+class Intake:
+    """Resolves requests by one configuration's names. What a request without any wishes of its own amounts to hangs
+    on few things, and is remembered."""
+
+    def __init__(self, directory: Directory):
+        self.directory = directory
+        self._usual: dict[tuple[str, bool, float | None], Admitted] = {}
+
+    def admit(self, ours: Ours, facts: RequestFacts, caller: Caller) -> Admitted:
+        """The route of the caller's key, if it is bound to one, serves whatever model is named.
+
+        Raises UnknownRoute and InvalidRequest, naming the field.
+        """
+        bound = None if caller.key is None else caller.key.route
+        if ours.route or ours.options or ours.fallback_models is not None or ours.fallback_on is not None:
+            return _admit(self.directory, ours, facts, caller.patience, bound)
+        usual = (bound or ours.model, facts.stream, caller.patience)
+        known = self._usual.get(usual)
+        if known is None:
+            known = _admit(self.directory, ours, facts, caller.patience, bound)
+            if len(self._usual) >= CACHED_NAMES:
+                self._usual.clear()
+            self._usual[usual] = known
+        return known
+
+
+def _admit(
+    directory: Directory, ours: Ours, facts: RequestFacts, patience: float | None, bound_route: str | None
 ) -> Admitted:
-    """Resolves a request. `bound_route` is the route of the caller's key: then it serves whatever model is named.
-
-    Raises UnknownRoute and InvalidRequest, naming the field.
-    """
     route = _route(directory, ours, bound_route)
     if ours.fallback_models is not None:
         route = msgspec.structs.replace(route, chain=_chain(directory, route, ours.fallback_models))
@@ -62,18 +100,18 @@ def admit(
     if ours.fallback_on is not None:
         policy = msgspec.structs.replace(policy, fallback_on=fallback_reasons(ours.fallback_on))
     validators: tuple[Validators, ...] = _validators(policy.validation)
-    caller = _NO_LIMITS
+    limits = _NO_LIMITS
     if options is not None:
-        caller = _caller_limits(options, policy.timeouts)
+        limits = _caller_limits(options, policy.timeouts)
         policy = _narrowed(policy, options)
         if options.validate is not None:
             validators += _requested_validators(options.validate)
     return Admitted(
         route=route,
         policy=policy,
-        caller=caller,
-        overall=_overall(policy, caller, facts, headers),
-        check=_check(facts, validators, policy.fallback_on),
+        limits=limits,
+        overall=_overall(policy, limits, None if facts.stream else patience),
+        validators=validators,
         is_repeatable=options is None or options.repeatable is not False,
         wants_trace=route.trace or (options is not None and options.trace is True),
         tags=() if options is None or options.tags is None else options.tags,
@@ -157,38 +195,25 @@ def _narrowed(policy: RoutePolicy, options: Options) -> RoutePolicy:
     return msgspec.structs.replace(policy, stream=stream, retry=retry)
 
 
-def _overall(policy: RoutePolicy, caller: TimeoutPolicy, facts: RequestFacts, headers: Mapping[str, str]) -> float:
-    """The deadline: the request's, else the route's; for buffered calls within the patience that the SDK announces."""
-    overall = caller.overall or policy.timeouts.overall or defaults.OVERALL_TIMEOUT
-    if facts.stream:
-        return overall
+def _overall(policy: RoutePolicy, limits: TimeoutPolicy, patience: float | None) -> float:
+    """The deadline: the request's, else the route's, but no later than the caller's patience."""
+    overall = limits.overall or policy.timeouts.overall or defaults.OVERALL_TIMEOUT
+    return overall if patience is None else min(overall, patience)
+
+
+def _patience(headers: Mapping[str, str]) -> float | None:
+    """What the SDK announces, with a margin so that the answer is there before it gives up."""
     announced = headers.get("x-stainless-read-timeout") or headers.get("x-stainless-timeout")
     if announced is None:
-        return overall
+        return None
     try:
         patience = float(announced)
     except ValueError:
-        return overall
-    if not 0 < patience < 1e6:
-        return overall
-    return min(overall, max(patience - SDK_MARGIN, patience / 2))
+        return None
+    return max(patience - SDK_MARGIN, patience / 2) if 0 < patience < 1e6 else None
 
 
 # --- validation ----------------------------------------------------------------------------------------------
-
-
-def _check(facts: RequestFacts, validators: tuple[Validators, ...], listed: frozenset[FailureReason]) -> Check:
-    if len(validators) < 2:
-        only = validators[0] if validators else None
-        return functools.partial(check_completion, facts=facts, validators=only, listed=listed)
-
-    def check(completion: Completion) -> Failure | None:
-        for one in validators:
-            if (failure := check_completion(completion, facts, one, listed)) is not None:
-                return failure
-        return None
-
-    return check
 
 
 @functools.lru_cache(256)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 import httptools
@@ -72,8 +72,12 @@ class BadMessage(ValueError):
         self.status, self.message = status, message
 
 
-class RequestHead(msgspec.Struct, gc=False):
-    """A checked request head. `length`: the body's byte count or `CHUNKED`; `path` and `query`: as sent, undecoded."""
+class RequestHead(msgspec.Struct):
+    """A checked request head. `length`: the body's byte count or `CHUNKED`; `path` and `query`: as sent, undecoded.
+
+    `note` is the handler's own: what it concluded from the head. A head that differs from the one before on its
+    connection in nothing but the length of the body comes with the same note.
+    """
 
     method: str
     path: str
@@ -83,6 +87,7 @@ class RequestHead(msgspec.Struct, gc=False):
     is_http_1_0: bool
     is_kept_alive: bool
     expects_continue: bool
+    note: Any = None
 
 
 class _Watch:
@@ -162,30 +167,32 @@ class HeadMemory:
         self._before = self._behind = b""
         self._head: RequestHead | None = None
 
+    def match(self, buffer: bytes) -> tuple[RequestHead, int] | None:
+        """The head that `buffer` begins with and where it ends, where it is the last one again; None: it is to be
+        read. The headers of two heads may be one dictionary: they are not to be changed."""
+        known, before = self._head, self._before
+        if known is None or not buffer.startswith(before):
+            return None
+        at = buffer.find(b"\r", len(before), len(before) + _LENGTH_DIGITS + 1)
+        digits = buffer[len(before) : at]
+        if at < 0 or not digits.isdigit() or not buffer.startswith(self._behind, at):
+            return None
+        length = int(digits)
+        if length != known.length:
+            headers = {**known.headers, "content-length": digits.decode()}
+            known = self._head = msgspec.structs.replace(known, headers=headers, length=length)
+        return known, at + len(self._behind)
+
     def read(self, head: bytes, header_count: int = HEADER_COUNT) -> RequestHead:
-        """As `read_request_head`. The headers of two heads may be one dictionary: they are not to be changed."""
-        known = self._head
-        if known is not None and head.startswith(self._before) and head.endswith(self._behind):
-            digits = head[len(self._before) : len(head) - len(self._behind)]
-            if digits.isdigit() and len(digits) <= _LENGTH_DIGITS:
-                return known if int(digits) == known.length else self._with_length(known, digits.decode())
+        """As `read_request_head`; a plain head is kept: HTTP/1.1, to be followed by others, with a body of a known
+        length."""
         read = read_request_head(head, header_count)
-        self._remember(head, read)
-        return read
-
-    def _with_length(self, known: RequestHead, digits: str) -> RequestHead:
-        headers = {**known.headers, "content-length": digits}
-        return RequestHead(known.method, known.path, known.query, headers, int(digits), False, True, False)
-
-    def _remember(self, head: bytes, read: RequestHead) -> None:
-        """Keeps a plain head: HTTP/1.1, to be followed by others, with a body of a known length."""
         self._head = None
-        length = read.headers.get("content-length")
-        if length is None or not read.is_kept_alive or read.expects_continue:
-            return
-        match = _LENGTH_LINE.search(head)
-        if match is not None:
-            self._before, self._behind, self._head = head[: match.start(1)], head[match.end(1) :], read
+        if "content-length" in read.headers and read.is_kept_alive and not read.expects_continue:
+            match = _LENGTH_LINE.search(head)
+            if match is not None:
+                self._before, self._behind, self._head = head[: match.start(1)], head[match.end(1) :], read
+        return read
 
 
 _LENGTH_LINE: Final = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]+)(?=\r\n)")

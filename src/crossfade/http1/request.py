@@ -6,7 +6,7 @@ may be given. It knows nothing of sockets, of the bytes that came in, or of what
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -94,43 +94,46 @@ class Answering(Protocol):
         ...
 
 
-class Request:
+class Request(msgspec.Struct, eq=False):
     """One request in work, and the way to answer it.
 
     `headers` have lower-case names; repeated ones are joined with `, `. `path` and `query` are as sent. `received_at`
     is `time.perf_counter()` at the first byte of the head. `handler_state` is the handler's own until the
-    request is answered. After `is_gone`
+    request is answered, `head.note` for as long as the client sends the same head. After `is_gone`
     every way to answer does nothing; before, answering twice or out of order raises RuntimeError, and headers that
     `render_headers` refuses raise ValueError and leave the request unanswered.
     """
 
-    __slots__ = (
-        "_connection",
-        "_has_chunks",
-        "_held",
-        "body",
-        "handler_state",
-        "headers",
-        "is_finished",
-        "is_gone",
-        "is_started",
-        "method",
-        "path",
-        "peer",
-        "query",
-        "received_at",
-    )
+    head: RequestHead
+    _connection: Answering
+    received_at: float
+    body: bytes = b""
+    handler_state: Any = None
+    is_started: bool = False
+    is_finished: bool = False
+    is_gone: bool = False
+    _held: bytes = b""  # the head of a streamed answer until its first bytes
+    _has_chunks: bool = False
 
-    def __init__(self, head: RequestHead, connection: Answering, received_at: float):
-        self.method, self.path, self.query, self.headers = head.method, head.path, head.query, head.headers
-        self.body = b""
-        self.peer = connection.peer
-        self.received_at = received_at
-        self.handler_state: Any = None
-        self.is_started = self.is_finished = self.is_gone = False
-        self._connection = connection
-        self._held = b""  # the head of a streamed answer until its first bytes
-        self._has_chunks = False
+    @property
+    def method(self) -> str:
+        return self.head.method
+
+    @property
+    def path(self) -> str:
+        return self.head.path
+
+    @property
+    def query(self) -> str:
+        return self.head.query
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self.head.headers
+
+    @property
+    def peer(self) -> tuple[str, int]:
+        return self._connection.peer
 
     @property
     def unsent(self) -> int:

@@ -305,12 +305,10 @@ class ServerConnection(asyncio.Protocol):
             return
         buffer, limits = self._buffer, self._limits
         try:
-            end = find_head_end(buffer, self._searched, limits.head_bytes)
-            if end < 0:
-                check_partial_request(buffer)
-                self._searched = len(buffer)
+            found = self._heads.match(buffer) or self._new_head(buffer)
+            if found is None:
                 return
-            head = self._heads.read(buffer[:end], limits.header_count)
+            head, end = found
             if head.length > limits.body_bytes:
                 raise BadMessage(413, f"the request body is longer than {limits.body_bytes} bytes")
         except BadMessage as bad:
@@ -325,6 +323,16 @@ class ServerConnection(asyncio.Protocol):
             self._serve_whole(request, buffer[end:body_end])
         else:
             self._begin_body(head, request, buffer[end:])
+
+    def _new_head(self, buffer: bytes) -> tuple[RequestHead, int] | None:
+        """The head in `buffer` and where it ends; None if it is not whole yet. Raises BadMessage."""
+        limits = self._limits
+        end = find_head_end(buffer, self._searched, limits.head_bytes)
+        if end < 0:
+            check_partial_request(buffer)
+            self._searched = len(buffer)
+            return None
+        return self._heads.read(buffer[:end], limits.header_count), end
 
     def _serve_whole(self, request: Request, body: bytes) -> None:
         """Head and body came together, as most do."""

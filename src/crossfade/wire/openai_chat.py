@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from crossfade.wire.openai_canonical import read_canonical
 from crossfade.wire.openai_chunks import ChunkWriter
-from crossfade.wire.openai_ours import FallbackModel, Options, Ours
+from crossfade.wire.openai_ours import FallbackModel, Options, Ours, has_our_headers
 from crossfade.wire.openai_request import ChatInbound, read_request
 from crossfade.wire.openai_response import (
     error_body,
@@ -36,6 +36,7 @@ __all__ = [
     "Ours",
     "error_body",
     "error_event",
+    "has_our_headers",
     "read_canonical",
     "read_completion",
     "read_request",
