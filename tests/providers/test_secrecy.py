@@ -70,3 +70,14 @@ def test_a_waiting_time_without_end_says_nothing(delay: str) -> None:
     for vendor in ("gemini", "openai"):
         failure = asked(vendor).failure(429, {}, json.dumps(error).encode())
         assert failure.retry_after is None
+
+
+@pytest.mark.parametrize("name", ["x-request-id", "request-id", "cf-ray"])
+@pytest.mark.parametrize("vendor", ["openai", "azure", "anthropic", "gemini"])
+def test_an_id_that_repeats_the_key_is_no_id(vendor: str, name: str) -> None:
+    provider = asked(vendor)
+    assert provider.request_id({name: "req-1"}) == "req-1"
+    assert provider.request_id({name: f"req-{KEY}-1"}) is None
+    assert provider.request_id({name: f"req-{KEY[:9]}"}) is None
+    assert provider.request_id({name: f"req-{QUOTED}"}) is None
+    assert provider.request_id({}) is None

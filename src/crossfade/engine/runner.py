@@ -42,7 +42,6 @@ _JSON = ("content-type", "application/json")
 _EVENT_STREAM = ("content-type", "text/event-stream; charset=utf-8")
 _NO_CACHE = ("cache-control", "no-cache")
 _NO_RETRY = ("x-should-retry", "false")
-_REQUEST_ID_HEADERS = ("x-request-id", "request-id", "apim-request-id", "x-goog-request-id", "mistral-correlation-id")
 
 
 class Job(msgspec.Struct, kw_only=True):
@@ -238,7 +237,8 @@ class Runner:
     def on_verdict(self, relay: Relay, verdict: Verdict, now: float) -> None:
         number = relay.send.attempt
         if relay.head is not None:
-            self.dispatch.on_head(number, relay.head.status, _request_id(relay.head.headers))
+            head = relay.head
+            self.dispatch.on_head(number, head.status, relay.upstream.provider.request_id(head.headers))
         if self._winner is relay:
             self._winner = None
         self.dispatch.on_verdict(number, verdict, now)
@@ -536,13 +536,6 @@ class Runner:
             self.engine.recorder.tell(
                 TargetReturned(at=time.time(), target=change.target, reason=change.reason, scope=change.scope)
             )
-
-
-def _request_id(headers: Mapping[str, str]) -> str | None:
-    for name in _REQUEST_ID_HEADERS:
-        if (value := headers.get(name)) is not None:
-            return value[:128]
-    return None
 
 
 def _inexpressible(error: InvalidRequest) -> Failure:

@@ -21,7 +21,7 @@ from typing import Final, Protocol, cast
 import httptools
 
 from crossfade.core.errors import BadBytes, Interrupted, TransportError
-from crossfade.http1.head import BadMessage, body_length, render_headers
+from crossfade.http1.head import BadMessage, body_length, plain_length, render_headers
 from crossfade.http1.outbox import Outbox
 from crossfade.http1.received import ReceivedHeaders
 
@@ -346,13 +346,13 @@ class ClientConnection(asyncio.Protocol):
             self._head = self._head[end:]
             return
         try:
-            length = body_length(headers, is_http_1_0)
+            length = body_length(headers, is_http_1_0) if headers.has_encoding else plain_length(headers)
         except BadMessage as refusal:
             raise _Refused(refusal.message) from None
         self._head = b""
         self._is_in_head = self._is_interim = False
         is_bodiless = self._is_bodiless or status == 204 or status == 304
-        if not is_bodiless and headers.has_encoding and headers.get("content-encoding", "").lower() not in _UNCODED:
+        if headers.has_encoding and not is_bodiless and headers.get("content-encoding", "").lower() not in _UNCODED:
             raise _Refused("the response is compressed, though identity was asked for")
         self._is_until_eof = length is None and not is_bodiless
         self._exchange.on_head(status, headers)

@@ -262,15 +262,21 @@ def body_length(headers: Mapping[str, str], is_http_1_0: bool = False) -> int | 
     Raises BadMessage where they are ambiguous: any Transfer-Encoding but a single `chunked` on HTTP/1.1, both
     kinds at once, or a Content-Length that is no plain number (repeated ones arrive joined, so they are none).
     """
-    coding, length = headers.get("transfer-encoding"), headers.get("content-length")
+    coding = headers.get("transfer-encoding")
     if coding is not None:
-        if length is not None:
+        if headers.get("content-length") is not None:
             raise BadMessage(400, "Transfer-Encoding and Content-Length are both present")
         if is_http_1_0:
             raise BadMessage(400, "Transfer-Encoding is not part of HTTP/1.0")
         if coding.lower() != "chunked":
             raise BadMessage(501, "the only Transfer-Encoding served is a single chunked")
         return CHUNKED
+    return plain_length(headers)
+
+
+def plain_length(headers: Mapping[str, str]) -> int | None:
+    """`body_length` where there is no Transfer-Encoding."""
+    length = headers.get("content-length")
     if length is None:
         return None
     if len(length) > _LENGTH_DIGITS or not (length.isascii() and length.isdecimal()):

@@ -16,7 +16,7 @@ from crossfade.core.exchange import Completion, Continuation, RequestFacts, cont
 from crossfade.core.failure import Failure, FailureReason
 from crossfade.core.target import Dialect, Target, Vendor
 from crossfade.providers.base import Inbound, ProviderRequest, StreamReader
-from crossfade.providers.errors import ErrorBody, failure_of, read_error
+from crossfade.providers.errors import ErrorBody, failure_of, read_error, request_id
 from crossfade.providers.secrecy import Secrets
 from crossfade.wire.anthropic_answer import read_completion
 from crossfade.wire.anthropic_messages import write_request
@@ -87,6 +87,10 @@ class AnthropicProvider:
         elif secret is not None and self.vendor.auth != "none":
             headers.append((self.vendor.auth, secret))
         return headers
+
+    def request_id(self, headers: Mapping[str, str]) -> str | None:
+        """The provider's own name of the exchange."""
+        return self._secrets.kept_out_of(request_id(headers))
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
         """What an answer with a status other than 2xx means."""

@@ -77,6 +77,9 @@ class Provider(Protocol):
     ) -> ProviderRequest:
         """Raises InvalidRequest where the request cannot be put into this dialect at all."""
 
+    def request_id(self, headers: Mapping[str, str]) -> str | None:
+        """The provider's own name of an exchange, from the head of its answer; without any key that was sent."""
+
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
         """What an answer with a status other than 2xx means, by the provider's own code, type and message."""
 

@@ -14,7 +14,7 @@ from crossfade.core.exchange import Completion, Continuation, RequestFacts, cont
 from crossfade.core.failure import Failure, FailureReason
 from crossfade.core.target import Dialect, Target, Vendor
 from crossfade.providers.base import Inbound, ProviderRequest
-from crossfade.providers.errors import ErrorBody, failure_of, read_error
+from crossfade.providers.errors import ErrorBody, failure_of, read_error, request_id
 from crossfade.providers.secrecy import Secrets
 from crossfade.wire.gemini import GeminiReader, read_completion
 from crossfade.wire.gemini_request import write_request
@@ -70,6 +70,10 @@ class GeminiProvider:
             body=written.body,
             dropped=written.dropped,
         )
+
+    def request_id(self, headers: Mapping[str, str]) -> str | None:
+        """The provider's own name of the exchange."""
+        return self._secrets.kept_out_of(request_id(headers))
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
         """What an error answer means. `headers` have lower-case names."""

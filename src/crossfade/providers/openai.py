@@ -15,7 +15,7 @@ from crossfade.core.exchange import Completion, Continuation, RequestFacts, cont
 from crossfade.core.failure import Failure
 from crossfade.core.target import Dialect, Target, Vendor
 from crossfade.providers.base import Inbound, ProviderRequest, StreamReader
-from crossfade.providers.errors import ErrorMemory, failure_of, read_error_value
+from crossfade.providers.errors import ErrorMemory, failure_of, read_error_value, request_id
 from crossfade.providers.secrecy import Secrets
 from crossfade.wire.openai_request import ChatInbound
 from crossfade.wire.openai_response import read_completion
@@ -107,6 +107,10 @@ class OpenAIProvider:
             set_params=(*((name, value) for name, value in target.set_params if name != given), (wanted, limit)),
             drop_params=(*target.drop_params, given),
         )
+
+    def request_id(self, headers: Mapping[str, str]) -> str | None:
+        """The provider's own name of the exchange."""
+        return self._secrets.kept_out_of(request_id(headers))
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
         """What an answer with a status other than 2xx means."""

@@ -36,6 +36,15 @@ class Secrets:
         if secret is not None and secret not in self._known and len(secret) >= _LEAST:
             self._known[secret] = tuple(dict.fromkeys((secret, quote(secret, safe=""))))
 
+    def kept_out_of(self, word: str | None) -> str | None:
+        """`word`, or None if it has a key in it, or the beginning of one."""
+        if word is not None:
+            for forms in self._known.values():
+                for secret in forms:
+                    if secret[:_PIECE] in word:
+                        return None
+        return word
+
     def cleaned(self, failure: Failure) -> Failure:
         """`failure` with every key masked, in all that leaves the process."""
         message, detail = self._masked(failure.message), self._masked(failure.detail)

@@ -8,7 +8,7 @@ writes, and facts reach the sink from within the connection's `data_received`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 from crossfade.core.errors import ConnectFailed, TransportError
@@ -206,7 +206,7 @@ class HttpCall:
                 self._connection.close()
             self.on_failure(ConnectFailed("the proxy wants other credentials (407)"))
             return
-        self._sink.on_head(ResponseHead(status, _without_credentials(headers, self._request.headers)))
+        self._sink.on_head(ResponseHead(status, headers))
 
     def on_end(self) -> None:
         """The response is whole."""
@@ -264,30 +264,6 @@ class HttpCall:
         return await transport.dialler.open(
             road.endpoint, road.proxy, limit, lambda: ClientConnection(road.lane, transport.outbox)
         )
-
-
-_CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
-_RECORDED = (
-    "x-request-id",
-    "request-id",
-    "apim-request-id",
-    "x-amzn-requestid",
-    "x-goog-request-id",
-    "mistral-correlation-id",
-    "cf-ray",
-)
-_MASK = "[redacted]"
-
-
-def _without_credentials(headers: Mapping[str, str], sent: Sequence[tuple[str, str]]) -> Mapping[str, str]:
-    """Response headers in which no server repeats the key that it was sent: those that are recorded and shown."""
-    for key in _RECORDED:
-        if (text := headers.get(key)) is not None:
-            for name, value in sent:
-                secret = value.removeprefix("Bearer ")
-                if name in _CREDENTIALS and secret and secret in text:
-                    headers = {**headers, key: _MASK}
-    return headers
 
 
 class _FailedCall:
