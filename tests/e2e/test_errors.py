@@ -324,7 +324,7 @@ def test_a_fault_of_ours_ends_the_request_and_no_other(simulator: ProviderSimula
 
             class Broken:
                 dialect, vendor = provider.dialect, provider.vendor
-                request = provider.request
+                request, request_id = provider.request, provider.request_id
 
                 def reader(self, facts: Any) -> Any:
                     class Reader:

@@ -21,6 +21,7 @@ from crossfade.core.events import AttemptRow, Event, RequestEnded
 from crossfade.edge.auth import Key
 from crossfade.edge.intake import Caller
 from crossfade.gateway import Gateway
+from crossfade.http1.head import Fields
 from crossfade.rehearsal.faults import faults_of
 from crossfade.transport.chaos import FaultKind
 
@@ -106,7 +107,7 @@ class _Screen:
         self._is_quiet = is_quiet
         self._rest = b""
 
-    def respond(self, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None:
+    def respond(self, status: int, headers: Fields, body: bytes) -> None:
         answer = json.loads(body)
         if self._is_quiet:
             return
@@ -116,7 +117,7 @@ class _Screen:
         else:
             click.echo(f"{status} {answer['error']['message']}", err=True)
 
-    def start(self, status: int, headers: Sequence[tuple[str, str]]) -> None:
+    def start(self, status: int, headers: Fields) -> None:
         """The text that follows says enough."""
 
     def write(self, data: bytes) -> None:

@@ -11,11 +11,12 @@ from crossfade.core.stream import JoinNote
 from crossfade.core.target import Target
 
 
-class Send(msgspec.Struct, frozen=True, kw_only=True):
+class Send(msgspec.Struct, frozen=True):
     """Call `target` now. `stream`: ask it for a stream, whatever the caller asked for.
 
     `join` is there where this stream is to go on from one that was delivered in part and broke off; `continuation`
-    is then what to ask for, None for a clean start since only reasoning was delivered.
+    is then what to ask for, None for a clean start since only reasoning was delivered. `until` is when to ask for a
+    step beside this one, if no fact comes before.
     """
 
     attempt: int
@@ -23,6 +24,7 @@ class Send(msgspec.Struct, frozen=True, kw_only=True):
     limits: AttemptLimits
     stream: bool
     mode: str = "fresh"
+    until: float | None = None
     continuation: Continuation | None = None
     join: JoinNote | None = None
 

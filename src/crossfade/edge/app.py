@@ -26,7 +26,8 @@ from crossfade.edge.problems import problem, problem_of
 from crossfade.edge.status import Status
 from crossfade.engine.engine import Engine
 from crossfade.engine.ports import Downstream
-from crossfade.engine.runner import Job, Runner
+from crossfade.engine.record import Job
+from crossfade.engine.runner import Runner
 from crossfade.http1.request import Request
 from crossfade.wire.openai_chat import read_request
 
@@ -121,7 +122,8 @@ class App:
     # --- endpoints -------------------------------------------------------------------------------------------
 
     def chat_completions(self, request: Request, caller: Caller) -> None:
-        request.handler_state = self.ask(request.body, caller, request.received_at, request)
+        runner = self.ask(request.body, caller, request.received_at, request)
+        request.handler_state = None if runner.is_done else runner
 
     def ask(self, body: bytes, caller: Caller, received_at: float, downstream: Downstream) -> Runner:
         """Begins a chat request, whichever way it came in. Raises RequestError."""
@@ -131,7 +133,8 @@ class App:
         facts, ours = inbound.facts, inbound.ours
         admitted = self.intake.admit(ours, facts, caller)
         route, key = admitted.route, caller.key
-        dispatch = self._dispatch(admitted, facts)
+        now = time.perf_counter()
+        dispatch = self._dispatch(admitted, facts, now)
         job = Job(
             id=dispatch.walk.request,
             route=route.name,
@@ -146,12 +149,11 @@ class App:
             wants_trace=admitted.wants_trace,
             tags=admitted.tags,
         )
-        return Runner(self.engine, job, dispatch, downstream)
+        return Runner.begun(self.engine, job, dispatch, downstream, now)
 
-    def _dispatch(self, admitted: Admitted, facts: RequestFacts) -> Dispatch:
+    def _dispatch(self, admitted: Admitted, facts: RequestFacts, now: float) -> Dispatch:
         engine, route, policy = self.engine, admitted.route, admitted.policy
         name, retry, board = route.name, policy.retry, engine.board
-        now = time.perf_counter()
         self._count = count = self._count + 1
         prefers = preference(facts.tool_call_ids, self.intake.directory.vendors) if facts.tool_call_ids else None
         walk = Walk(

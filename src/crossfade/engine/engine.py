@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from crossfade.core.budget import RetryBudget
 from crossfade.core.health import HealthBoard
+from crossfade.engine.headers import AnswerHeaders
 from crossfade.engine.ports import Recorder
 from crossfade.engine.targets import Upstreams
 from crossfade.transport.base import Transport
@@ -47,6 +48,7 @@ class Engine:
         self.board = board
         self.recorder = recorder
         self.draw = draw or random.Random().random
+        self.headers = AnswerHeaders()
         self.runners: set[Runner] = set()
         self.draining: dict[Relay, float] = {}
         self.held = 0  # bytes of answers that are held back, as of the last look
@@ -65,7 +67,8 @@ class Engine:
     def watch(self, runner: Runner) -> None:
         """Has the limits of `runner` looked after until `forget`."""
         self.runners.add(runner)
-        self._arm()
+        if self._ticker is None:
+            self._arm()
 
     def forget(self, runner: Runner) -> None:
         self.runners.discard(runner)

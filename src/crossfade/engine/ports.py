@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 from crossfade.core.events import Event
 from crossfade.core.exchange import Completion, RequestFacts, StreamEvent, Usage
 from crossfade.core.target import Dialect
+from crossfade.http1.head import Fields
 
 
 class Downstream(Protocol):
@@ -21,9 +22,9 @@ class Downstream(Protocol):
         """Bytes written that the caller has not yet taken."""
         ...
 
-    def respond(self, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None: ...
+    def respond(self, status: int, headers: Fields, body: bytes) -> None: ...
 
-    def start(self, status: int, headers: Sequence[tuple[str, str]]) -> None: ...
+    def start(self, status: int, headers: Fields) -> None: ...
 
     def write(self, data: bytes) -> None: ...
 

@@ -40,47 +40,26 @@ Gate = StreamGate | StreamCollector
 _WHOLE, _EVENTS, _ERROR, _UNKNOWN = range(4)
 
 
-class Relay:
+class Relay(msgspec.Struct, eq=False):
     """The sink of one upstream call. `is_over` once its verdict is given; `body` is a buffered answer's bytes."""
 
-    __slots__ = (
-        "_error_due",
-        "_mode",
-        "_pieces",
-        "_size",
-        "body",
-        "call",
-        "completion",
-        "gate",
-        "head",
-        "is_announced",
-        "is_closed",
-        "is_over",
-        "reader",
-        "runner",
-        "send",
-        "timers",
-        "upstream",
-    )
-
-    def __init__(self, runner: Runner, send: Send, upstream: Upstream, gate: Gate | None, now: float):
-        self.runner = runner
-        self.send = send
-        self.upstream = upstream
-        self.gate = gate
-        self.reader: StreamReader | None = None
-        self.timers = AttemptTimers(send.limits, now)
-        self.call: Call | None = None
-        self.head: ResponseHead | None = None
-        self.body = b""
-        self.completion: Completion | None = None
-        self.is_announced = False  # the caller has been told that this stream goes on from another
-        self.is_over = False  # the verdict is given
-        self.is_closed = False  # the transport will say nothing more
-        self._pieces: list[bytes] = []
-        self._size = 0
-        self._error_due: float | None = None
-        self._mode = _WHOLE
+    runner: Runner
+    send: Send
+    upstream: Upstream
+    gate: Gate | None
+    timers: AttemptTimers
+    reader: StreamReader | None = None
+    call: Call | None = None
+    head: ResponseHead | None = None
+    body: bytes = b""
+    completion: Completion | None = None
+    is_announced: bool = False  # the caller has been told that this stream goes on from another
+    is_over: bool = False  # the verdict is given
+    is_closed: bool = False  # the transport will say nothing more
+    _pieces: list[bytes] = []
+    _size: int = 0
+    _error_due: float | None = None
+    _mode: int = _WHOLE
 
     @property
     def held(self) -> int:
@@ -357,6 +336,8 @@ class Relay:
         """When `on_tick` may next have something to do."""
         if self._error_due is not None:
             return self._error_due
+        if self.gate is None:
+            return self.timers.started_at + self.timers.limits.to_commit  # a buffered call has no other limit
         policy = self.runner.policy.stream.commit
         if policy.at == "seconds" and self.timers.committed_at is None and self.gate is not None:
             return min(self.timers.due(), now + 0.1)

@@ -9,109 +9,68 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from time import perf_counter
+from typing import Self
 
 import msgspec
 
 from crossfade.core.dispatch import Dispatch
 from crossfade.core.errors import InvalidRequest
-from crossfade.core.events import (
-    BreakerMoved,
-    FallbackTriggered,
-    RungDefective,
-    StreamCommitted,
-    TargetEjected,
-    TargetReturned,
-)
+from crossfade.core.events import StreamCommitted
 from crossfade.core.exchange import RequestFacts
 from crossfade.core.failure import Failure, FailureReason, Origin
-from crossfade.core.health import BreakerChanged, Change, Ejected
+from crossfade.core.limits import AttemptTimers
 from crossfade.core.policy import RoutePolicy
-from crossfade.core.steps import Defect, Deliver, Fallback, GiveUp, Pending, Send, Wait
-from crossfade.core.stream import Check, StreamCollector, StreamGate
+from crossfade.core.steps import Deliver, GiveUp, Send
+from crossfade.core.stream import StreamCollector, StreamGate
 from crossfade.core.verdict import Rejected, Verdict
+from crossfade.engine import headers
 from crossfade.engine.engine import Engine
-from crossfade.engine.ports import CallerDialect, Downstream, EventWriter
-from crossfade.engine.record import Outcome, joined_usage, request_row, trace_member
+from crossfade.engine.notices import change_event, notice_event
+from crossfade.engine.ports import Downstream, EventWriter
+from crossfade.engine.record import Job, Outcome, joined_usage, request_row, trace_member
 from crossfade.engine.relay import MAX_BODY, Gate, Relay
-from crossfade.providers.base import Inbound
+from crossfade.engine.targets import Upstreams
+from crossfade.http1.head import Fields
 from crossfade.transport.base import UpstreamRequest
 
 _NEVER = float("inf")
 _NOTHING: Mapping[int, int] = {}
-_JSON = ("content-type", "application/json")
-_EVENT_STREAM = ("content-type", "text/event-stream; charset=utf-8")
-_NO_CACHE = ("cache-control", "no-cache")
-_NO_RETRY = ("x-should-retry", "false")
 
 
-class Job(msgspec.Struct, kw_only=True):
-    """One request, as the edge hands it over. `received_at` is by `time.perf_counter()`."""
+class Runner(msgspec.Struct, eq=False):
+    """One request under way. Made by `begun`; `on_gone` and `on_pressure` come from the caller's connection."""
 
-    id: str
-    route: str
-    model: str
-    endpoint: str
-    key: str | None
-    inbound: Inbound
-    dialect: CallerDialect
+    engine: Engine
+    job: Job
+    dispatch: Dispatch
+    downstream: Downstream
+    facts: RequestFacts
     policy: RoutePolicy
-    check: Check
-    received_at: float
-    wants_trace: bool = False
-    tags: tuple[str, ...] = ()
+    _upstreams: Upstreams  # a reload is for requests that begin after it
+    _last_write: float
+    due: float = _NEVER
+    is_done: bool = False
+    bytes_out: int = 0
+    first_out_at: float | None = None
+    _relays: dict[int, Relay] = {}
+    _winner: Relay | None = None
+    _writer: EventWriter | None = None
+    _is_started: bool = False  # the head of a streamed answer is sent
+    _is_pressed: bool = False
+    _advancing: bool = False
+    _again: bool = False
+    _wait_until: float = _NEVER
 
-
-class Runner:
-    """One request under way. Made, it has begun; `on_gone` and `on_pressure` come from the caller's connection."""
-
-    __slots__ = (
-        "_advancing",
-        "_again",
-        "_is_pressed",
-        "_is_started",
-        "_last_write",
-        "_relays",
-        "_upstreams",
-        "_wait_until",
-        "_winner",
-        "_writer",
-        "bytes_out",
-        "dispatch",
-        "downstream",
-        "due",
-        "engine",
-        "facts",
-        "first_out_at",
-        "is_done",
-        "job",
-        "policy",
-    )
-
-    def __init__(self, engine: Engine, job: Job, dispatch: Dispatch, downstream: Downstream):
-        self.engine = engine
-        self.job = job
-        self.dispatch = dispatch
-        self.downstream = downstream
-        self.facts: RequestFacts = job.inbound.facts
-        self.policy = job.policy
-        self.due = _NEVER
-        self.is_done = False
-        self.bytes_out = 0
-        self.first_out_at: float | None = None
-        self._relays: dict[int, Relay] = {}
-        self._upstreams = engine.upstreams  # a reload is for requests that begin after it
-        self._winner: Relay | None = None
-        self._writer: EventWriter | None = None
-        self._is_started = False  # the head of a streamed answer is sent
-        self._is_pressed = False
-        self._advancing = False
-        self._again = False
-        self._wait_until = _NEVER
-        self._last_write = job.received_at
-        if self.facts.stream:
-            self.wake_by(job.received_at + self.policy.stream.keep_alive)
-        engine.watch(self)
-        self._advance(perf_counter())
+    @classmethod
+    def begun(cls, engine: Engine, job: Job, dispatch: Dispatch, downstream: Downstream, now: float) -> Self:
+        """Begins a request; it may be over already."""
+        facts, received_at = job.inbound.facts, job.received_at
+        runner = cls(engine, job, dispatch, downstream, facts, job.policy, engine.upstreams, received_at)
+        if facts.stream:
+            runner.due = received_at + job.policy.stream.keep_alive
+        engine.watch(runner)
+        runner._advance(now)
+        return runner
 
     def __repr__(self) -> str:
         state = "done" if self.is_done else "started" if self._is_started else "under way"
@@ -130,44 +89,40 @@ class Runner:
             self._again = True  # a fact came while a step was being performed
             return
         self._advancing = True
+        dispatch = self.dispatch
         try:
             while not self.is_done:
                 self._again = False
-                step = self.dispatch.next_step(now)
-                self._tell()
-                if not self._perform(step, now) and not self._again:
+                step = dispatch.next_step(now)
+                if dispatch.notices or dispatch.changes:
+                    self._tell(now)
+                self._wait_until = _NEVER
+                if isinstance(step, Deliver):
+                    self._deliver(step, now)
                     return
-                now = perf_counter()
+                if isinstance(step, GiveUp):
+                    self._give_up(step, now)
+                    return
+                if isinstance(step, Send):
+                    self._send(step, now)
+                if step.until is not None:
+                    self._wait_until = step.until
+                    self.wake_by(step.until)
+                if not self._again:
+                    return
         finally:
             self._advancing = False
 
-    def _perform(self, step: Send | Wait | Pending | Deliver | GiveUp, now: float) -> bool:
-        """Does one step; False if there is nothing more to do for now."""
-        self._wait_until = _NEVER
-        if isinstance(step, Send):
-            self._send(step, now)
-            return True
-        if isinstance(step, Deliver):
-            self._deliver(step, now)
-        elif isinstance(step, GiveUp):
-            self._give_up(step, now)
-        elif step.until is not None:
-            self._wait_until = step.until
-            self.wake_by(step.until)
-        return False
-
     def _send(self, step: Send, now: float) -> None:
-        upstream = self._upstreams.of(step.target)
-        gate = self._gate(step, upstream.provider.dialect) if step.stream else None
-        relay = Relay(self, step, upstream, gate, now)
+        target = step.target
+        upstream = self._upstreams.of(target)
+        provider = upstream.provider
+        gate = self._gate(step, provider.dialect) if step.stream else None
+        relay = Relay(self, step, upstream, gate, AttemptTimers(step.limits, now))
         self._relays[step.attempt] = relay
         try:
-            asked = upstream.provider.request(
-                self.job.inbound,
-                step.target,
-                upstream.secret,
-                stream=step.stream,
-                continuation=step.continuation,
+            asked = provider.request(
+                self.job.inbound, target, upstream.secret, stream=step.stream, continuation=step.continuation
             )
         except InvalidRequest as error:
             relay.abort()
@@ -176,18 +131,18 @@ class Runner:
         if asked.dropped:
             self.dispatch.on_dropped(step.attempt, asked.dropped)
         request = UpstreamRequest(
-            endpoint=upstream.endpoint,
-            path=upstream.base_path + asked.path,
-            headers=asked.headers,
-            body=asked.body,
+            upstream.endpoint,
+            upstream.base_path + asked.path,
+            asked.headers,
+            asked.body,
             connect_timeout=step.limits.connect,
-            target=step.target.name,
+            target=target.name,
         )
-        relay.call = self.engine.transport.send(request, relay)
+        relay.call = call = self.engine.transport.send(request, relay)
         if relay.is_closed:
-            relay.call.abort()
-        elif not relay.is_over:
-            self.wake_by(relay.due(now))
+            call.abort()
+        elif not relay.is_over and (due := relay.due(now)) < self.due:
+            self.due = due
 
     def _gate(self, step: Send, dialect: str) -> Gate:
         if not self.facts.stream:
@@ -219,7 +174,7 @@ class Runner:
         self._winner = relay
         self._end_others(relay)
         if not self._is_started:
-            self._start(self._headers(now))
+            self._start(now, relay)
         if relay.send.join is None:
             self.engine.recorder.record(
                 StreamCommitted(
@@ -235,13 +190,12 @@ class Runner:
         return True
 
     def on_verdict(self, relay: Relay, verdict: Verdict, now: float) -> None:
-        number = relay.send.attempt
-        if relay.head is not None:
-            head = relay.head
-            self.dispatch.on_head(number, head.status, relay.upstream.provider.request_id(head.headers))
+        number, head, dispatch = relay.send.attempt, relay.head, self.dispatch
+        if head is not None:
+            dispatch.on_head(number, head.status, relay.upstream.provider.request_id(head.headers))
         if self._winner is relay:
             self._winner = None
-        self.dispatch.on_verdict(number, verdict, now)
+        dispatch.on_verdict(number, verdict, now)
         self._advance(now)
 
     # --- facts from the caller's connection, and time --------------------------------------------------------
@@ -253,7 +207,7 @@ class Runner:
         now = perf_counter()
         silent = {n: relay.silent_for(now) for n, relay in self._relays.items() if not relay.is_over}
         self.dispatch.on_cancel(now, silent)
-        self._tell()
+        self._tell(now)
         self._record(Outcome(status=499, error=FailureReason.CANCELLED), now)
         self._finish()
 
@@ -311,7 +265,7 @@ class Runner:
 
     def _keep_alive(self, now: float) -> None:
         if not self._is_started:
-            self._start(self._headers(now))
+            self._start(now, self._winner)
         self._last_write = now
         self.downstream.write(self.job.dialect.keep_alive)
 
@@ -335,9 +289,9 @@ class Runner:
         relay.is_announced = True
         return self.job.dialect.comment(f"continued by {join.target} after {join.reason} of {join.source}") + out
 
-    def _start(self, headers: list[tuple[str, str]]) -> None:
+    def _start(self, now: float, relay: Relay | None, flagged: FailureReason | None = None) -> None:
         self._is_started = True
-        self.downstream.start(200, [_EVENT_STREAM, _NO_CACHE, *headers])
+        self.downstream.start(200, self._headers(headers.STREAMED, now, relay, flagged))
 
     def _deliver(self, step: Deliver, now: float) -> None:
         relay = self._relays[step.attempt]
@@ -351,7 +305,7 @@ class Runner:
         assert isinstance(relay.gate, StreamGate)
         assert self._writer is not None
         if not self._is_started:
-            self._start(self._headers(now, relay, flagged))
+            self._start(now, relay, flagged)
         tail = self._announced(relay, relay.gate.release())
         transcript = self.dispatch.transcript
         usage = joined_usage(transcript, relay.gate.usage, relay.gate.repeated)
@@ -367,25 +321,19 @@ class Runner:
         self._finish()
 
     def _deliver_whole(self, relay: Relay, flagged: FailureReason | None, now: float) -> None:
-        completion = relay.whole()
-        dialect = self.job.dialect
-        is_same = relay.upstream.provider.dialect == dialect.name and relay.body
-        body = relay.body if is_same else dialect.completion(completion, self.job.id)
-        member = trace_member(self.dispatch, True) if self.job.wants_trace else None
-        if member is not None:
-            body = dialect.with_member(body, member)
-        headers = [_JSON, *self._headers(now, relay, flagged)]
+        job, send = self.job, relay.send
+        completion = relay.completion or relay.whole()
+        body = relay.body
+        if not body or relay.upstream.provider.dialect != job.dialect.name:
+            body = job.dialect.completion(completion, job.id)
+        if job.wants_trace and (member := trace_member(self.dispatch, True)) is not None:
+            body = job.dialect.with_member(body, member)
+        fields = self._headers(headers.WHOLE, now, relay, flagged)
         self.bytes_out = len(body)
         self.first_out_at = now
-        outcome = Outcome(
-            status=200,
-            attempt=relay.send.attempt,
-            served=relay.send.target.name,
-            flagged=flagged,
-            usage=completion.usage,
-        )
+        outcome = Outcome(200, send.attempt, send.target.name, None, flagged, False, completion.usage)
         downstream = self.downstream
-        self._record(outcome, now, lambda: downstream.respond(200, headers, body))
+        self._record(outcome, now, lambda: downstream.respond(200, fields, body))
         self._finish()
 
     def _give_up(self, step: GiveUp, now: float) -> None:
@@ -398,34 +346,30 @@ class Runner:
         else:
             member = trace_member(self.dispatch, True) if self.job.wants_trace else None
             body = dialect.error(step.status, step.code, step.message, member)
-            headers = [_JSON, _NO_RETRY, *self._headers(now)]
-            if step.retry_after is not None:
-                headers.append(("retry-after", str(max(1, round(step.retry_after)))))
+            retry_after = "" if step.retry_after is None else f"retry-after: {max(1, round(step.retry_after))}\r\n"
+            fields = self._headers(headers.FAILED, now, self._winner, None, retry_after)
             outcome = Outcome(status=step.status, error=step.code)
-            self._record(outcome, now, lambda: downstream.respond(step.status, headers, body))
+            self._record(outcome, now, lambda: downstream.respond(step.status, fields, body))
         self._finish()
 
     def _headers(
-        self, now: float, relay: Relay | None = None, flagged: FailureReason | None = None
-    ) -> list[tuple[str, str]]:
+        self, first: str, now: float, relay: Relay | None, flagged: FailureReason | None, more: str = ""
+    ) -> Fields:
         """Our headers of the answer; of a stream, as far as they are known when it starts."""
-        relay = relay or self._winner
         dispatch, job = self.dispatch, self.job
-        headers = [
-            ("x-request-id", job.id),
-            ("x-crossfade-route", job.route),
-            ("x-crossfade-attempts", str(dispatch.calls)),
-            ("x-crossfade-fallbacks", str(dispatch.fallbacks)),
-            ("x-crossfade-overhead-ms", "%.2f" % (self._overhead(now) * 1000)),
-        ]
-        if relay is not None:
-            target = relay.send.target
-            headers += (("x-crossfade-provider", target.provider), ("x-crossfade-model", target.model))
-        if dispatch.last_reason is not None:
-            headers.append(("x-crossfade-fallback-reason", dispatch.last_reason))
         if flagged is not None:
-            headers.append(("x-crossfade-flagged", flagged))
-        return headers
+            more = f"{more}x-crossfade-flagged: {flagged}\r\n"
+        return self.engine.headers.render(
+            first,
+            job.id,
+            job.route,
+            None if relay is None else relay.send.target,
+            attempts=dispatch.calls,
+            fallbacks=dispatch.fallbacks,
+            overhead=self._overhead(now),
+            reason=dispatch.last_reason,
+            more=more,
+        )
 
     def _overhead(self, now: float) -> float:
         """Seconds that passed while no upstream was being waited for."""
@@ -453,89 +397,29 @@ class Runner:
         self._winner = None
 
     def _record(self, outcome: Outcome, now: float, then: Callable[[], None] | None = None) -> None:
-        job = self.job
+        delivered = _NOTHING
+        if self.facts.stream:
+            delivered = {number: relay.delivered_chars for number, relay in self._relays.items()}
         row = request_row(
-            id=job.id,
-            route=job.route,
-            model=job.model,
-            endpoint=job.endpoint,
-            key=job.key,
-            stream=self.facts.stream,
-            tags=job.tags,
-            dispatch=self.dispatch,
-            outcome=outcome,
-            received_at=job.received_at,
+            self.job,
+            self.dispatch,
+            outcome,
             first_out_at=self.first_out_at,
             bytes_out=self.bytes_out,
-            delivered={n: relay.delivered_chars for n, relay in self._relays.items()}
-            if self.facts.stream
-            else _NOTHING,
+            delivered=delivered,
             now=now,
         )
         self.engine.recorder.record(row, then)
 
-    def _tell(self) -> None:
+    def _tell(self, now: float) -> None:
         """Passes on what dispatch and health have to tell."""
-        dispatch = self.dispatch
-        if dispatch.notices:
-            for notice in dispatch.notices:
-                self._tell_notice(notice)
-            dispatch.notices.clear()
-        if dispatch.changes:
-            for change in dispatch.changes:
-                self._tell_change(change)
-            dispatch.changes.clear()
-
-    def _tell_notice(self, notice: Fallback | Defect) -> None:
-        job, now = self.job, time.time()
-        if isinstance(notice, Fallback):
-            self.engine.recorder.tell(
-                FallbackTriggered(
-                    id=job.id,
-                    at=now,
-                    route=job.route,
-                    source=notice.source,
-                    target=notice.target,
-                    reason=notice.reason,
-                    after_s=round(perf_counter() - job.received_at, 4),
-                    mode=notice.mode,
-                )
-            )
-            return
-        failure = notice.failure
-        self.engine.recorder.tell(
-            RungDefective(
-                id=job.id,
-                at=now,
-                route=job.route,
-                target=notice.target,
-                reason=failure.reason,
-                status=failure.status,
-                code=failure.code,
-            )
-        )
-
-    def _tell_change(self, change: Change) -> None:
-        now = perf_counter()
-        if isinstance(change, BreakerChanged):
-            left = None if change.until is None else round(change.until - now, 1)
-            event = BreakerMoved(
-                at=time.time(), target=change.target, before=change.before, state=change.after, until_s=left
-            )
-            self.engine.recorder.tell(event)
-        elif isinstance(change, Ejected):
-            ejected = TargetEjected(
-                at=time.time(),
-                target=change.target,
-                reason=change.reason,
-                for_s=round(change.until - now, 1),
-                scope=change.scope,
-            )
-            self.engine.recorder.tell(ejected)
-        else:
-            self.engine.recorder.tell(
-                TargetReturned(at=time.time(), target=change.target, reason=change.reason, scope=change.scope)
-            )
+        dispatch, job, tell, at = self.dispatch, self.job, self.engine.recorder.tell, time.time()
+        for notice in dispatch.notices:
+            tell(notice_event(notice, request=job.id, route=job.route, after=now - job.received_at, at=at))
+        dispatch.notices.clear()
+        for change in dispatch.changes:
+            tell(change_event(change, now, at=at))
+        dispatch.changes.clear()
 
 
 def _inexpressible(error: InvalidRequest) -> Failure:

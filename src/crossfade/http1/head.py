@@ -308,6 +308,19 @@ def render_headers(headers: Iterable[tuple[str, str]]) -> str:
     return text
 
 
+class Fields(msgspec.Struct, frozen=True, gc=False):
+    """Header lines without the blank line that need no second look: by `rendered_fields`, or put together from such
+    and from words that are safe to send."""
+
+    text: str
+
+
+def rendered_fields(headers: Iterable[tuple[str, str]]) -> Fields:
+    """As `render_headers`. Values with what no header may hold are percent-encoded: they are names that callers and
+    configurations made up, and an answer must not be lost over them. Raises ValueError for bad names."""
+    return Fields(render_headers([(name, sendable(value)) for name, value in headers]))
+
+
 def sendable(value: str) -> str:
     """`value` as it may stand in a header: what is not printable ASCII is percent-encoded, as UTF-8."""
     if value.isascii() and value.isprintable():

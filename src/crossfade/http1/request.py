@@ -11,7 +11,9 @@ from typing import Any, Protocol
 
 import msgspec
 
-from crossfade.http1.head import HEAD_BYTES, HEADER_COUNT, RequestHead
+from crossfade.http1.head import HEAD_BYTES, HEADER_COUNT, Fields, RequestHead
+
+Headers = Sequence[tuple[str, str]] | Fields
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +71,7 @@ class Answering(Protocol):
         """Bytes that the kernel has not yet taken."""
         ...
 
-    def render_head(self, status: int, headers: Sequence[tuple[str, str]], framing: str) -> bytes:
+    def render_head(self, status: int, headers: Headers, framing: str) -> bytes:
         """The head of an answer. Raises ValueError for headers that cannot be sent."""
         ...
 
@@ -140,7 +142,7 @@ class Request(msgspec.Struct, eq=False):
         """Bytes of answers on this connection that the kernel has not yet taken; 0 when gone."""
         return 0 if self.is_gone else self._connection.unsent
 
-    def respond(self, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None:
+    def respond(self, status: int, headers: Headers, body: bytes) -> None:
         """Gives the whole answer in one write. Content-Length is set here; HEAD, 204 and 304 send no body."""
         if self.is_started:
             raise RuntimeError("the request is already answered")
@@ -154,7 +156,7 @@ class Request(msgspec.Struct, eq=False):
         self._connection.send(head, body)
         self._end()
 
-    def start(self, status: int, headers: Sequence[tuple[str, str]]) -> None:
+    def start(self, status: int, headers: Headers) -> None:
         """Begins a streamed answer. Its head leaves with the first `write` (an empty one will do) or `finish`.
 
         HTTP/1.0 has no chunks: there the end of the connection ends the answer, and `abort` resets it.

@@ -27,13 +27,13 @@ from crossfade.http1.head import (
     CHUNKED,
     BadMessage,
     ChunkedBody,
+    Fields,
     HeadMemory,
     RequestHead,
     check_partial_request,
     find_head_end,
     path_of,
-    render_headers,
-    sendable,
+    rendered_fields,
 )
 from crossfade.http1.outbox import Outbox
 from crossfade.http1.request import Handler, Limits, Request
@@ -59,7 +59,15 @@ _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 _IDLE, _HEAD, _BODY, _WORK, _LINGER, _CLOSING = range(6)
 
-_STATUS_LINES: Final = {int(status): f"HTTP/1.1 {int(status)} {status.phrase}\r\n" for status in HTTPStatus}
+_STATUS_LINES: Final = {
+    int(status): f"HTTP/1.1 {int(status)} {status.phrase}\r\n" for status in HTTPStatus if status >= HTTPStatus.OK
+}
+
+
+def _status_line(status: int) -> str:
+    if not 200 <= status <= 599:
+        raise ValueError(f"{status} is not the status of an answer")
+    return f"HTTP/1.1 {status} \r\n"
 
 
 class Connections(Protocol):
@@ -154,8 +162,7 @@ class ServerConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         state = self._state
         if state == _IDLE:
-            self._begin_head(self._buffer + data if self._buffer else data)
-            self._on_head_bytes()
+            self._on_first_bytes(self._buffer + data if self._buffer else data)
         elif state == _HEAD:
             self._buffer += data
             self._on_head_bytes()
@@ -230,17 +237,15 @@ class ServerConnection(asyncio.Protocol):
         unsent = self._transport.get_write_buffer_size()
         return unsent + sum(map(len, self._posted)) if self._posted else unsent
 
-    def render_head(self, status: int, headers: Sequence[tuple[str, str]], framing: str) -> bytes:
-        """The head of an answer. Values with what no header may hold are percent-encoded: they are names that callers
-        and configurations made up, and an answer must not be lost over them. Raises ValueError for bad names."""
-        if not 200 <= status <= 599:
-            raise ValueError(f"{status} is not the status of an answer")
-        line = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n"
-        close = "" if self._is_kept_alive and self._state == _WORK and not self._owner.is_draining else _CLOSE
-        if close:
-            self._is_kept_alive = False
-        fields = render_headers([(name, sendable(value)) for name, value in headers])
-        return f"{line}{fields}{framing}{close}\r\n".encode("latin-1")
+    def render_head(self, status: int, headers: Sequence[tuple[str, str]] | Fields, framing: str) -> bytes:
+        """The head of an answer. Raises ValueError for what cannot be sent (see `rendered_fields`)."""
+        line = _STATUS_LINES.get(status) or _status_line(status)
+        if not isinstance(headers, Fields):
+            headers = rendered_fields(headers)
+        if self._is_kept_alive and self._state == _WORK and not self._owner.is_draining:
+            return f"{line}{headers.text}{framing}\r\n".encode("latin-1")
+        self._is_kept_alive = False
+        return f"{line}{headers.text}{framing}{_CLOSE}\r\n".encode("latin-1")
 
     def send(self, head: bytes, body: bytes = b"") -> None:
         """Writes, in one call of the kernel, behind what was posted."""
@@ -292,54 +297,55 @@ class ServerConnection(asyncio.Protocol):
 
     # From bytes to a request in work.
 
-    def _begin_head(self, buffer: bytes) -> None:
+    def _on_first_bytes(self, buffer: bytes) -> None:
+        """A request begins, most often with the head of the one before it and its whole body."""
+        self._head_began = now = perf_counter()
+        found = self._heads.match(buffer)
+        if found is not None:
+            self._on_head(found[0], found[1], buffer)
+            return
         self._state = _HEAD
         self._buffer = buffer
         self._searched = 0
         self._is_line_skipped = False
-        self._head_began = now = perf_counter()
         self.due = now + self._limits.head_timeout
+        self._on_head_bytes()
 
     def _on_head_bytes(self) -> None:
         if self._buffer[0] == 13 and not self._skip_blank_line():
             return
         buffer, limits = self._buffer, self._limits
         try:
-            found = self._heads.match(buffer) or self._new_head(buffer)
-            if found is None:
+            end = find_head_end(buffer, self._searched, limits.head_bytes)
+            if end < 0:
+                check_partial_request(buffer)
+                self._searched = len(buffer)
                 return
-            head, end = found
-            if head.length > limits.body_bytes:
-                raise BadMessage(413, f"the request body is longer than {limits.body_bytes} bytes")
+            head = self._heads.read(buffer[:end], limits.header_count)
         except BadMessage as bad:
             self._refuse(bad)
             return
+        self._on_head(head, end, buffer)
+
+    def _on_head(self, head: RequestHead, end: int, buffer: bytes) -> None:
+        """`buffer` begins with a checked head, which ends at `end`."""
+        length = head.length
         self.is_http_1_0 = head.is_http_1_0
         self._is_kept_alive = head.is_kept_alive
+        if length > self._limits.body_bytes:
+            self._buffer = buffer
+            self._refuse(BadMessage(413, f"the request body is longer than {self._limits.body_bytes} bytes"))
+            return
         self._request = request = Request(head, self, self._head_began)
-        body_end = end + head.length
-        if head.length != CHUNKED and body_end <= len(buffer):
-            self._begin_work(buffer[body_end:])
-            self._serve_whole(request, buffer[end:body_end])
-        else:
+        body_end = end + length
+        if length == CHUNKED or body_end > len(buffer):
             self._begin_body(head, request, buffer[end:])
-
-    def _new_head(self, buffer: bytes) -> tuple[RequestHead, int] | None:
-        """The head in `buffer` and where it ends; None if it is not whole yet. Raises BadMessage."""
-        limits = self._limits
-        end = find_head_end(buffer, self._searched, limits.head_bytes)
-        if end < 0:
-            check_partial_request(buffer)
-            self._searched = len(buffer)
-            return None
-        return self._heads.read(buffer[:end], limits.header_count), end
-
-    def _serve_whole(self, request: Request, body: bytes) -> None:
-        """Head and body came together, as most do."""
+            return
+        self._begin_work(buffer[body_end:])
         try:
             self._handler.on_head(request)
             if self._request is request and not request.is_started:
-                request.body = body
+                request.body = buffer[end:body_end]
                 self._handler.on_request(request)
         except Exception as error:  # a fault of the handler must not reach the other connections
             self._on_fault(error)
@@ -428,8 +434,7 @@ class ServerConnection(asyncio.Protocol):
 
     def _serve_kept(self) -> None:
         if self._state == _IDLE and self._buffer:
-            self._begin_head(self._buffer)
-            self._on_head_bytes()
+            self._on_first_bytes(self._buffer)
 
     # How it ends.
 

@@ -32,7 +32,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     proxy: str | None = None
 
 
-class UpstreamRequest(msgspec.Struct, kw_only=True):
+class UpstreamRequest(msgspec.Struct):
     """One request on the wire. `path` has the query; `headers` are without Host, Content-Length and Connection,
     which the transport writes itself (and `accept-encoding: identity`). A tuple of headers is rendered once."""
 

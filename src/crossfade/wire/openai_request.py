@@ -264,7 +264,7 @@ def _read_plain(members: Members, headers: Mapping[str, str]) -> ChatInbound | N
     if messages[-1].role in _AFTER_TOOLS:
         return None
     ours = Ours(model=model)
-    if has_our_headers(headers):
+    if headers and has_our_headers(headers):
         ours = with_headers(ours, headers)
     return ChatInbound(members, RequestFacts(stream=stream, input_tokens=len(members.raw) // 4), ours)
 
@@ -451,7 +451,7 @@ def _input_tokens(body: bytes) -> int:
 def _ours(given: _Request, headers: Mapping[str, str]) -> Ours:
     if given.model and len(given.model) <= MAX_MODEL and not _says_more(given):
         plain = Ours(model=given.model)
-        return with_headers(plain, headers) if has_our_headers(headers) else plain
+        return with_headers(plain, headers) if headers and has_our_headers(headers) else plain
     model = given.model or ""
     if len(model) > MAX_MODEL:
         raise InvalidRequest(f"`model` is longer than {MAX_MODEL} characters.", param="model")
@@ -470,7 +470,7 @@ def _ours(given: _Request, headers: Mapping[str, str]) -> Ours:
     if not model and ROUTE_HEADER not in headers:
         raise InvalidRequest("You must provide a `model`.", param="model", code="missing_required_parameter")
     ours = Ours(model=model, fallback_models=chain, fallback_on=words, options=options)
-    return with_headers(ours, headers) if has_our_headers(headers) else ours
+    return with_headers(ours, headers) if headers and has_our_headers(headers) else ours
 
 
 def _says_more(given: _Request) -> bool:
