@@ -81,52 +81,82 @@ class _Attempt(msgspec.Struct, eq=False):
     record: AttemptRecord
 
 
-class Dispatch(msgspec.Struct, eq=False):
+class Dispatch:
     """The walk of one request, begun at the time it is made with. `records` is what was called and skipped, `changes`
     what health said, `notices` fallbacks and defects to be told; the runner empties the latter two. `last_reason` is
     why the walk last fell back. `deadline` bounds the time to the commit; for a stream that breaks off behind it, it is
     counted anew from there."""
 
-    walk: Walk
-    _started_at: float
-    deadline: float = 0.0
-    records: list[AttemptRecord] = []
-    changes: list[Change] = []
-    notices: list[Fallback | Defect] = []
-    calls: int = 0
-    fallbacks: int = 0
-    last_reason: str | None = None
-    _rungs: Sequence[Rung] = ()
-    _transcript: Transcript | None = None  # made when it is first asked for: only streams have one
-    _position: int = 0
-    _most_calls: int = 0  # 0: not yet reckoned; the first call never needs it
-    _in_flight: dict[int, _Attempt] = {}
-    _is_last_resort_spent: bool = False
-    _tried: list[str] = []
-    _outcome: Deliver | GiveUp | None = None
-    _winner: int | None = None  # the attempt whose stream is being delivered
-    _cut: _Attempt | None = None  # a delivered stream that broke off and is to be gone on from
-    _again: _Attempt | None = None  # to be asked once more, at `_again_at`
-    _again_at: float = 0.0
-    _companion_at: float | None = None
-    _has_fallen: bool = False
-    _declined: tuple[_Attempt, Failure] | None = None  # an end that waits for the attempt beside it
-    _agreed: dict[FailureReason, str] | None = None  # soft failure -> the provider that had it first
-    _overflowed: int | None = None  # window that the input did not fit into; -1: unknown
-    _ends: dict[str, RungEnd] = {}
-    _passed: list[tuple[int, Rung]] | None = None  # rungs that were out when their turn came, and places
-    _last: tuple[str, str] | None = None  # where the walk comes from: target and reason
-    _deliverable: int | None = None
-    _why_untried: str = ""
-    _unfit: Sequence[Skip] = ()  # those not yet on record
+    __slots__ = (
+        "_again",
+        "_again_at",
+        "_agreed",
+        "_companion_at",
+        "_cut",
+        "_declined",
+        "_deliverable",
+        "_ends",
+        "_has_fallen",
+        "_in_flight",
+        "_is_last_resort_spent",
+        "_last",
+        "_most_calls",
+        "_outcome",
+        "_overflowed",
+        "_passed",
+        "_position",
+        "_rungs",
+        "_started_at",
+        "_transcript",
+        "_tried",
+        "_unfit",
+        "_why_untried",
+        "_winner",
+        "calls",
+        "changes",
+        "deadline",
+        "fallbacks",
+        "last_reason",
+        "notices",
+        "records",
+        "walk",
+    )
 
-    def __post_init__(self) -> None:
-        walk, now = self.walk, self._started_at
+    def __init__(self, walk: Walk, now: float):
+        self.walk = walk
         self.deadline = now + walk.overall
-        self._rungs = walk.plan.rungs
+        self._started_at = now
+        self.records: list[AttemptRecord] = []
+        self.changes: list[Change] = []
+        self.notices: list[Fallback | Defect] = []
+        self.calls = 0
+        self.fallbacks = 0
+        self.last_reason: str | None = None
+        self._rungs: Sequence[Rung] = walk.plan.rungs
+        self._transcript: Transcript | None = None  # made when it is first asked for: only streams have one
+        self._position = 0
+        self._most_calls = 0  # 0: not yet reckoned; the first call never needs it
+        self._in_flight: dict[int, _Attempt] = {}
+        self._is_last_resort_spent = False
+        self._tried: list[str] = []
+        self._outcome: Deliver | GiveUp | None = None
+        self._winner: int | None = None  # the attempt whose stream is being delivered
+        self._cut: _Attempt | None = None  # a delivered stream that broke off and is to be gone on from
+        self._again: _Attempt | None = None  # to be asked once more, at `_again_at`
+        self._again_at = 0.0
+        self._companion_at: float | None = None
+        self._has_fallen = False
+        self._declined: tuple[_Attempt, Failure] | None = None  # an end that waits for the attempt beside it
+        self._agreed: dict[FailureReason, str] | None = None  # soft failure -> the provider that had it first
+        self._overflowed: int | None = None  # window that the input did not fit into; -1: unknown
+        self._ends: dict[str, RungEnd] = {}
+        self._passed: list[tuple[int, Rung]] | None = None  # rungs that were out when their turn came, and places
+        self._last: tuple[str, str] | None = None  # where the walk comes from: target and reason
+        self._deliverable: int | None = None
+        self._why_untried = ""
+        self._unfit: Sequence[Skip] = walk.plan.skips  # those not yet on record
         walk.budget.deposit(now)
-        if walk.plan.skips:
-            self._unfit = walk.plan.skips
+        if self._unfit:
             self._note_unfit(now, only_leading=True)
 
     @property

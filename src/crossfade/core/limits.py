@@ -126,24 +126,37 @@ def _or(value: float | None, default: float) -> float:
     return default if value is None else value
 
 
-class AttemptTimers(msgspec.Struct, eq=False):
+class AttemptTimers:
     """What happened when in one attempt. All times are absolute, in seconds of the caller's clock."""
 
-    limits: AttemptLimits
-    started_at: float
-    sent_at: float | None = None
-    first_byte_at: float | None = None
-    last_byte_at: float = 0.0
-    first_content_at: float | None = None
-    last_content_at: float = 0.0
-    committed_at: float | None = None
-    finished_at: float | None = None
-    paused_at: float | None = None
-    _in_block: bool = False
-    _looked_at: float = 0.0
+    __slots__ = (
+        "_in_block",
+        "_looked_at",
+        "committed_at",
+        "finished_at",
+        "first_byte_at",
+        "first_content_at",
+        "last_byte_at",
+        "last_content_at",
+        "limits",
+        "paused_at",
+        "sent_at",
+        "started_at",
+    )
 
-    def __post_init__(self) -> None:
-        self.last_byte_at = self.last_content_at = self._looked_at = self.started_at
+    def __init__(self, limits: AttemptLimits, now: float):
+        self.limits = limits
+        self.started_at = now
+        self.sent_at: float | None = None
+        self.first_byte_at: float | None = None
+        self.last_byte_at = now
+        self.first_content_at: float | None = None
+        self.last_content_at = now
+        self.committed_at: float | None = None
+        self.finished_at: float | None = None
+        self.paused_at: float | None = None
+        self._in_block = False
+        self._looked_at = now
 
     def on_bytes(self, now: float) -> None:
         if self.first_byte_at is None:

@@ -149,7 +149,9 @@ class App:
             wants_trace=admitted.wants_trace,
             tags=admitted.tags,
         )
-        return Runner.begun(self.engine, job, dispatch, downstream, now)
+        runner = Runner(self.engine, job, dispatch, downstream)
+        runner.begin(now)
+        return runner
 
     def _dispatch(self, admitted: Admitted, facts: RequestFacts, now: float) -> Dispatch:
         engine, route, policy = self.engine, admitted.route, admitted.policy

@@ -40,26 +40,47 @@ Gate = StreamGate | StreamCollector
 _WHOLE, _EVENTS, _ERROR, _UNKNOWN = range(4)
 
 
-class Relay(msgspec.Struct, eq=False):
+class Relay:
     """The sink of one upstream call. `is_over` once its verdict is given; `body` is a buffered answer's bytes."""
 
-    runner: Runner
-    send: Send
-    upstream: Upstream
-    gate: Gate | None
-    timers: AttemptTimers
-    reader: StreamReader | None = None
-    call: Call | None = None
-    head: ResponseHead | None = None
-    body: bytes = b""
-    completion: Completion | None = None
-    is_announced: bool = False  # the caller has been told that this stream goes on from another
-    is_over: bool = False  # the verdict is given
-    is_closed: bool = False  # the transport will say nothing more
-    _pieces: list[bytes] = []
-    _size: int = 0
-    _error_due: float | None = None
-    _mode: int = _WHOLE
+    __slots__ = (
+        "_error_due",
+        "_mode",
+        "_pieces",
+        "_size",
+        "body",
+        "call",
+        "completion",
+        "gate",
+        "head",
+        "is_announced",
+        "is_closed",
+        "is_over",
+        "reader",
+        "runner",
+        "send",
+        "timers",
+        "upstream",
+    )
+
+    def __init__(self, runner: Runner, send: Send, upstream: Upstream, gate: Gate | None, timers: AttemptTimers):
+        self.runner = runner
+        self.send = send
+        self.upstream = upstream
+        self.gate = gate
+        self.timers = timers
+        self.reader: StreamReader | None = None
+        self.call: Call | None = None
+        self.head: ResponseHead | None = None
+        self.body = b""
+        self.completion: Completion | None = None
+        self.is_announced = False  # the caller has been told that this stream goes on from another
+        self.is_over = False  # the verdict is given
+        self.is_closed = False  # the transport will say nothing more
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._error_due: float | None = None
+        self._mode = _WHOLE
 
     @property
     def held(self) -> int:

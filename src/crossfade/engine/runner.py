@@ -9,9 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from time import perf_counter
-from typing import Self
-
-import msgspec
 
 from crossfade.core.dispatch import Dispatch
 from crossfade.core.errors import InvalidRequest
@@ -19,7 +16,6 @@ from crossfade.core.events import StreamCommitted
 from crossfade.core.exchange import RequestFacts
 from crossfade.core.failure import Failure, FailureReason, Origin
 from crossfade.core.limits import AttemptTimers
-from crossfade.core.policy import RoutePolicy
 from crossfade.core.steps import Deliver, GiveUp, Send
 from crossfade.core.stream import StreamCollector, StreamGate
 from crossfade.core.verdict import Rejected, Verdict
@@ -29,7 +25,6 @@ from crossfade.engine.notices import change_event, notice_event
 from crossfade.engine.ports import Downstream, EventWriter
 from crossfade.engine.record import Job, Outcome, joined_usage, request_row, trace_member
 from crossfade.engine.relay import MAX_BODY, Gate, Relay
-from crossfade.engine.targets import Upstreams
 from crossfade.http1.head import Fields
 from crossfade.transport.base import UpstreamRequest
 
@@ -37,40 +32,60 @@ _NEVER = float("inf")
 _NOTHING: Mapping[int, int] = {}
 
 
-class Runner(msgspec.Struct, eq=False):
-    """One request under way. Made by `begun`; `on_gone` and `on_pressure` come from the caller's connection."""
+class Runner:
+    """One request under way. Begun by `begin`; `on_gone` and `on_pressure` come from the caller's connection."""
 
-    engine: Engine
-    job: Job
-    dispatch: Dispatch
-    downstream: Downstream
-    facts: RequestFacts
-    policy: RoutePolicy
-    _upstreams: Upstreams  # a reload is for requests that begin after it
-    _last_write: float
-    due: float = _NEVER
-    is_done: bool = False
-    bytes_out: int = 0
-    first_out_at: float | None = None
-    _relays: dict[int, Relay] = {}
-    _winner: Relay | None = None
-    _writer: EventWriter | None = None
-    _is_started: bool = False  # the head of a streamed answer is sent
-    _is_pressed: bool = False
-    _advancing: bool = False
-    _again: bool = False
-    _wait_until: float = _NEVER
+    __slots__ = (
+        "_advancing",
+        "_again",
+        "_is_pressed",
+        "_is_started",
+        "_last_write",
+        "_relays",
+        "_upstreams",
+        "_wait_until",
+        "_winner",
+        "_writer",
+        "bytes_out",
+        "dispatch",
+        "downstream",
+        "due",
+        "engine",
+        "facts",
+        "first_out_at",
+        "is_done",
+        "job",
+        "policy",
+    )
 
-    @classmethod
-    def begun(cls, engine: Engine, job: Job, dispatch: Dispatch, downstream: Downstream, now: float) -> Self:
-        """Begins a request; it may be over already."""
-        facts, received_at = job.inbound.facts, job.received_at
-        runner = cls(engine, job, dispatch, downstream, facts, job.policy, engine.upstreams, received_at)
-        if facts.stream:
-            runner.due = received_at + job.policy.stream.keep_alive
-        engine.watch(runner)
-        runner._advance(now)
-        return runner
+    def __init__(self, engine: Engine, job: Job, dispatch: Dispatch, downstream: Downstream):
+        self.engine = engine
+        self.job = job
+        self.dispatch = dispatch
+        self.downstream = downstream
+        self.facts: RequestFacts = job.inbound.facts
+        self.policy = job.policy
+        self._upstreams = engine.upstreams  # a reload is for requests that begin after it
+        self._last_write = job.received_at
+        self.due = _NEVER
+        self.is_done = False
+        self.bytes_out = 0
+        self.first_out_at: float | None = None
+        self._relays: dict[int, Relay] = {}
+        self._winner: Relay | None = None
+        self._writer: EventWriter | None = None
+        self._is_started = False  # the head of a streamed answer is sent
+        self._is_pressed = False
+        self._advancing = False
+        self._again = False
+        self._wait_until = _NEVER
+
+    def begin(self, now: float) -> None:
+        """Takes the first steps; the request may be over already then."""
+        if self.facts.stream:
+            self.due = self._last_write + self.policy.stream.keep_alive
+        self.engine.watch(self)
+        self._advance(now)
 
     def __repr__(self) -> str:
         state = "done" if self.is_done else "started" if self._is_started else "under way"

@@ -96,7 +96,7 @@ class Answering(Protocol):
         ...
 
 
-class Request(msgspec.Struct, eq=False):
+class Request:
     """One request in work, and the way to answer it.
 
     `headers` have lower-case names; repeated ones are joined with `, `. `path` and `query` are as sent. `received_at`
@@ -106,16 +106,30 @@ class Request(msgspec.Struct, eq=False):
     `render_headers` refuses raise ValueError and leave the request unanswered.
     """
 
-    head: RequestHead
-    _connection: Answering
-    received_at: float
-    body: bytes = b""
-    handler_state: Any = None
-    is_started: bool = False
-    is_finished: bool = False
-    is_gone: bool = False
-    _held: bytes = b""  # the head of a streamed answer until its first bytes
-    _has_chunks: bool = False
+    __slots__ = (
+        "_connection",
+        "_has_chunks",
+        "_held",
+        "body",
+        "handler_state",
+        "head",
+        "is_finished",
+        "is_gone",
+        "is_started",
+        "received_at",
+    )
+
+    def __init__(self, head: RequestHead, connection: Answering, received_at: float):
+        self.head = head
+        self._connection = connection
+        self.received_at = received_at
+        self.body = b""
+        self.handler_state: Any = None
+        self.is_started = False
+        self.is_finished = False
+        self.is_gone = False
+        self._held = b""  # the head of a streamed answer until its first bytes
+        self._has_chunks = False
 
     @property
     def method(self) -> str:
