@@ -268,8 +268,8 @@ class Runner:
         try:
             self._give_up(step, now)
         except Exception as error:  # then nothing can be said
-            self.engine.report(error)
             self._finish()
+            self.downstream.fail(error)
 
     def on_pressure(self, is_pressed: bool) -> None:
         """The caller reads slower than the upstream writes, or no longer does. Only a committed stream is held."""
@@ -472,7 +472,7 @@ class Runner:
             else _NOTHING,
             now=now,
         )
-        self.engine.recorder.record(row, then)
+        self.engine.recorder.record(row, then and _surely(then, self.downstream))
 
     def _tell(self) -> None:
         """Passes on what dispatch and health have to tell."""
@@ -536,6 +536,18 @@ class Runner:
             self.engine.recorder.tell(
                 TargetReturned(at=time.time(), target=change.target, reason=change.reason, scope=change.scope)
             )
+
+
+def _surely(then: Callable[[], None], downstream: Downstream) -> Callable[[], None]:
+    """`then`, and where it fails the answer is ended all the same: nobody is left to notice it later."""
+
+    def end() -> None:
+        try:
+            then()
+        except Exception as error:  # whatever it was, the caller must not wait for ever
+            downstream.fail(error)
+
+    return end
 
 
 def _request_id(headers: Mapping[str, str]) -> str | None:
