@@ -31,3 +31,11 @@ def load(name: str) -> dict[str, Any]:
     assert RECORDINGS is not None
     recording: dict[str, Any] = json.loads((RECORDINGS / name).read_text())
     return recording
+
+
+def streams(*apis: str) -> list[str]:
+    """The streams that were recorded of these APIs, of any provider; Cohere's `chat` is another dialect of its own."""
+    if RECORDINGS is None:
+        return []
+    rows = [line.split("\t") for line in (RECORDINGS / "index.tsv").read_text().splitlines()]
+    return [row[0] for row in rows if row[2] in apis and row[4] == "stream" and row[5] == "200" and row[1] != "cohere"]

@@ -159,7 +159,7 @@ FIXED = {
         MappingProxyType({RetryPolicy: frozenset({"max_wait", "delay", "max_attempts", "budget_ratio"})}),
         (budget, dispatch),
     ),
-    "requests.md": Fixed(modules=(openai_ours, openai_request, openai_bodies, directory, auth)),
+    "requests.md": Fixed(modules=(openai_ours, openai_request, openai_bodies, directory, auth, intake)),
 }
 SETTINGS_OF_POLICY = {
     "CONNECT_TIMEOUT",

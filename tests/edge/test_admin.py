@@ -165,6 +165,23 @@ def test_web_pages_of_other_sites_cannot_inject(tmp_path: Path, headers: dict[st
         run(with_gateway(tmp_path, simulator, scene))
 
 
+@pytest.mark.parametrize(
+    "headers", [{"host": "evil.example"}, {"origin": "https://evil.example"}, {"sec_fetch_site": "cross-site"}]
+)
+def test_web_pages_of_other_sites_see_no_status_but_probes_are_answered(
+    tmp_path: Path, headers: dict[str, str]
+) -> None:
+    with ProviderSimulator() as simulator:
+
+        def scene(gateway: Gateway) -> None:
+            assert asked(gateway.admin_port, "GET", "/status", **headers)[0] == 403
+            assert asked(gateway.admin_port, "GET", "/healthz", **headers)[0] == 200
+            assert asked(gateway.admin_port, "GET", "/readyz", **headers)[0] == 200
+            assert asked(gateway.admin_port, "GET", "/status")[0] == 200
+
+        run(with_gateway(tmp_path, simulator, scene))
+
+
 def test_a_reload_that_removes_a_provider_leaves_walks_under_way_alone(tmp_path: Path) -> None:
     async def main() -> None:
         with ProviderSimulator() as simulator:

@@ -219,3 +219,43 @@ def test_a_handler_that_fails_is_reported_and_answered_500_or_cut() -> None:
             assert [type(fault) for fault in faults] == [LookupError, LookupError]
 
     run(main())
+
+
+@pytest.mark.parametrize("is_begun", [False, True])
+def test_an_answer_that_fails_before_any_of_it_has_left_is_a_500(is_begun: bool) -> None:
+    bench = Bench(Recorder(hold))
+    bench.feed(post(b""))
+    request = bench.handler.requests[0]
+    if is_begun:
+        request.start(200, [])
+    request.fail(ValueError("odd"))
+    assert bench.transport.written.startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
+    assert bench.transport.has_eof
+    assert [type(fault["exception"]) for fault in bench.loop.faults] == [ValueError]
+    assert bench.handler.events[-1][0] == "gone"
+
+
+def test_an_answer_that_fails_when_some_of_it_has_left_is_cut() -> None:
+    bench = Bench(Recorder(hold))
+    bench.feed(post(b""))
+    request = bench.handler.requests[0]
+    request.start(200, [])
+    request.write(b"a")
+    bench.loop.run()
+    written = bench.transport.written
+    request.fail(ValueError("odd"))
+    assert bench.transport.written == written
+    assert bench.transport.is_closed
+    assert len(bench.loop.faults) == 1
+
+
+def test_an_answer_that_fails_after_its_end_leaves_the_next_request_alone() -> None:
+    bench = Bench(Recorder(hold))
+    bench.feed(post(b""))
+    first = bench.handler.requests[0]
+    first.respond(200, [], b"whole")
+    bench.feed(post(b""))
+    written = bench.transport.written
+    first.fail(ValueError("odd"))
+    assert (bench.transport.written, bench.transport.is_closed) == (written, False)
+    assert len(bench.loop.faults) == 1

@@ -840,28 +840,6 @@ def test_recorded_streams_mean_the_same_however_they_are_cut(name: str) -> None:
     assert made.is_complete and meaning(pieces) == whole
 
 
-def cuts_of(body: bytes) -> Iterable[int]:
-    """Every position of a stream of ordinary size; in a long one, every position around the ends of its events."""
-    if len(body) <= 6_000:
-        return range(len(body) + 1)
-    found = {0}
-    at = 0
-    while (at := body.find(b"\n\n", at + 1)) >= 0:
-        found.update(range(at - 2, at + 12, 2 if len(body) > 12_000 else 1))
-    return sorted(at for at in found if 0 <= at <= len(body))
-
-
-@needs_recordings
-@pytest.mark.parametrize("name", STREAMS)
-def test_recorded_streams_split_in_two_mean_the_same(name: str) -> None:
-    body = load(name)["response"]["body"].encode()
-    whole = meaning(fed(body)[1])
-    for at in cuts_of(body):
-        made, events = fed(body, [at])
-        assert made.is_complete, at
-        assert meaning(events) == whole, at
-
-
 @needs_recordings
 @pytest.mark.parametrize("name", STREAMS)
 def test_recorded_streams_cut_off_are_never_complete(name: str) -> None:

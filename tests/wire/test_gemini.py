@@ -6,7 +6,6 @@ import json
 import re
 from typing import Any
 
-import msgspec
 import pytest
 
 from crossfade.core.exchange import Choice, Completion, Finish, RequestFacts, StreamEvent, ToolCall, ToolDelta, Usage
@@ -476,26 +475,6 @@ def test_recorded_streams_are_read(name: str) -> None:
     assert len({tool.id for tool in tools}) == len(tools)
     counts = [event.usage for event in events if event.usage is not None]
     check_usage(counts[-1] if counts else None, chunks[-1].get("usageMetadata") if counts else None)
-
-
-def meaning(events: list[StreamEvent]) -> list[StreamEvent]:
-    """Events without their bytes as they came, which depend on where comments and stray line ends were cut."""
-    return [msgspec.structs.replace(event, raw=b"") for event in events]
-
-
-@needs_recordings
-@pytest.mark.parametrize("name", answers(stream=True))
-def test_recorded_streams_mean_the_same_however_they_are_split(name: str) -> None:
-    body = load(name)["response"]["body"].encode()
-    _, events = read(body)
-    expected = meaning(events)
-    _, single = read(*(body[at : at + 1] for at in range(len(body))))
-    assert meaning(single) == expected
-    # Byte by byte is every split at once; in two pieces, long streams are split at every seventh position only.
-    for at in range(1, len(body), 1 if len(body) <= 5000 else 7):
-        reader, split = read(body[:at], body[at:])
-        assert meaning(split) == expected, at
-        assert reader.is_complete
 
 
 SAYS_STOP_IN_EVERY_CHUNK = "vertex/generate-finish-recitation-stream-01.json"

@@ -136,6 +136,9 @@ class _Screen:
         if not self._is_quiet:
             click.echo()
 
+    def fail(self, error: Exception) -> None:
+        click.echo(f"The answer could not be shown: {type(error).__name__}: {error}", err=True)
+
     def _say(self, message: dict[str, Any]) -> None:
         click.echo(message.get("content") or "", nl=False)
         for call in message.get("tool_calls") or ():

@@ -1,7 +1,8 @@
 """The admin listener of a worker: probes, the status of every target, and fault injection for rehearsals.
 
 It has no keys of its own, so it answers loopback callers only as a keyless gateway does, and takes changes on a
-loopback listener alone. Prompts, answers and secrets cannot be had here.
+loopback listener alone; orchestrators may probe its health under any name. Prompts, answers and secrets cannot be had
+here.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from crossfade.edge.status import Status
 from crossfade.http1.request import Request
 from crossfade.rehearsal.faults import Injection
 
-_PROBES: Final = frozenset({"/healthz", "/readyz", "/status"})
+_PROBES: Final = frozenset({"/healthz", "/readyz"})
+_STATUS: Final = "/status"
 _FAULTS: Final = "/faults"
 
 
@@ -44,24 +46,27 @@ class AdminApp:
         if request.path in _PROBES:
             self._status.answer(request)
             return
-        if request.path != _FAULTS:
+        if request.path == _STATUS:
+            if self._admits(request):
+                self._status.answer(request)
+        elif request.path != _FAULTS:
             self._refuse(request, 404, f"There is no {request.path!r} here.")
         elif request.method not in ("GET", "PUT", "DELETE"):
             self._refuse(request, 405, f"{_FAULTS} takes GET, PUT and DELETE.")
         elif not self._is_loopback:
             self._refuse(request, 403, "Faults can be injected on a loopback admin listener only.")
-        else:
-            self._admit(request)
+        elif self._admits(request) and request.method == "PUT" and not _is_json(request):
+            self._refuse(request, 415, "The body must be `application/json`.")
 
-    def _admit(self, request: Request) -> None:
+    def _admits(self, request: Request) -> bool:
+        """Whether the caller may ask; otherwise it is answered."""
         try:
             self._gate.admit(request.headers, request.peer[0], request.received_at)
         except RequestError as error:
             headers, body = problem_of(error)
             request.respond(error.status, headers, body)
-            return
-        if request.method == "PUT" and not request.headers.get("content-type", "").startswith("application/json"):
-            self._refuse(request, 415, "The body must be `application/json`.")
+            return False
+        return True
 
     def on_request(self, request: Request) -> None:
         try:
@@ -87,6 +92,10 @@ class AdminApp:
     def _refuse(self, request: Request, status: int, message: str) -> None:
         headers, body = problem(status, message)
         request.respond(status, headers, body)
+
+
+def _is_json(request: Request) -> bool:
+    return request.headers.get("content-type", "").startswith("application/json")
 
 
 def _asked(body: bytes) -> list[tuple[str, float, float]]:

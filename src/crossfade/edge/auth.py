@@ -1,7 +1,8 @@
 """Who may call: gateway keys, and without them what a loopback listener must still refuse.
 
-Keys are random, so their hashes are found by lookup; a digest found tells nothing of a key that is not. Failures
-are counted per source, so that keys cannot be tried at will.
+Keys are random, so their hashes are found by lookup; a digest found tells nothing of a key that is not. Unknown keys
+are counted per source, so that they cannot be tried at will; a known key is let in from anywhere, always: many
+applications call from one address, and one of them with a stale key must not shut the others out.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, NoReturn
 
 import msgspec
 
@@ -17,7 +18,7 @@ from crossfade.core.errors import RequestError, Unauthenticated
 
 MAX_FAILURES: Final = 30
 FAILURE_WINDOW: Final = 60.0
-"""So many refused keys from one address in so many seconds; then it is answered 429 without a look."""
+"""So many unknown keys from one address in so many seconds; then further ones are answered 429."""
 _MAX_SOURCES: Final = 4096
 _LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
 
@@ -37,7 +38,7 @@ class Forbidden(RequestError):
 
 
 class TooManyFailures(RequestError):
-    """Too many refused keys from one address."""
+    """Too many unknown keys from one address."""
 
     status = 429
     kind = "rate_limit_error"
@@ -60,21 +61,15 @@ class Gate:
         if not self._wants_keys:
             self._admit_keyless(headers)
             return None
-        failures, since = self._failures.get(source, (0, now))
-        if failures >= MAX_FAILURES and now - since < FAILURE_WINDOW:
-            raise TooManyFailures(f"Too many refused keys from {source}; try again in {FAILURE_WINDOW:.0f} s.")
         presented = _presented(headers)
-        if presented:
-            digest = hashlib.sha256(presented.encode()).digest()
-            key = self._keys.get(digest)
-            if key is not None:
-                return key
-        self._note_failure(source, now)
         if not presented:
             raise Unauthenticated(
                 "No gateway key was given. Send it as `Authorization: Bearer cf-...`, or as the SDK's api_key."
             )
-        raise Unauthenticated("The gateway key is not known here.")
+        key = self._keys.get(hashlib.sha256(presented.encode()).digest())
+        if key is None:
+            self._refuse_unknown(source, now)
+        return key
 
     def _admit_keyless(self, headers: Mapping[str, str]) -> None:
         """Without keys, what a browser could be made to send from another site is refused (DNS rebinding, CSRF)."""
@@ -89,13 +84,17 @@ class Gate:
         if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
             raise Forbidden("This gateway has no keys and answers no pages of other sites.")
 
-    def _note_failure(self, source: str, now: float) -> None:
-        failures, since = self._failures.pop(source, (0, now))
+    def _refuse_unknown(self, source: str, now: float) -> NoReturn:
+        failures, since = self._failures.get(source, (0, now))
         if now - since >= FAILURE_WINDOW:
             failures, since = 0, now
+        if failures >= MAX_FAILURES:
+            raise TooManyFailures(f"Too many unknown keys from {source}; try again in {FAILURE_WINDOW:.0f} s.")
         self._failures[source] = (failures + 1, since)
+        self._failures.move_to_end(source)
         if len(self._failures) > _MAX_SOURCES:
             self._failures.popitem(last=False)
+        raise Unauthenticated("The gateway key is not known here.")
 
 
 def _presented(headers: Mapping[str, str]) -> str:

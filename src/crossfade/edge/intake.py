@@ -28,7 +28,10 @@ from crossfade.wire.openai_chat import FallbackModel, Options, Ours, has_our_hea
 SDK_MARGIN: Final = 0.5
 """Seconds before the moment at which the caller's SDK would give up."""
 _NO_LIMITS: Final = TimeoutPolicy()
-_MAX_PATTERN_MEMORY: Final = 1 << 20
+MAX_PATTERN_MEMORY: Final = 1 << 20
+"""Bytes that one compiled expression may take."""
+MAX_CALLER_PATTERNS: Final = 32
+"""So many expressions of callers are kept compiled, apart from those of routes; others are compiled again for use."""
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -99,13 +102,13 @@ def _admit(
     options = ours.options
     if ours.fallback_on is not None:
         policy = msgspec.structs.replace(policy, fallback_on=fallback_reasons(ours.fallback_on))
-    validators: tuple[Validators, ...] = _validators(policy.validation)
+    validators = operators_validators(policy.validation)
     limits = _NO_LIMITS
     if options is not None:
         limits = _caller_limits(options, policy.timeouts)
         policy = _narrowed(policy, options)
         if options.validate is not None:
-            validators += _requested_validators(options.validate)
+            validators += _callers_validators(options.validate)
     return Admitted(
         route=route,
         policy=policy,
@@ -217,25 +220,49 @@ def _patience(headers: Mapping[str, str]) -> float | None:
 
 
 @functools.lru_cache(256)
-def _validators(policy: ValidationPolicy) -> tuple[Validators, ...]:
+def operators_validators(policy: ValidationPolicy) -> tuple[Validators, ...]:
+    """The checks of a route, kept ready."""
     if policy.is_empty:
         return ()
-    return (Validators(policy, match=_compiled(policy.match), not_match=_compiled(policy.not_match)),)
+    match, not_match = [None if pattern is None else _compiled(pattern) for pattern in (policy.match, policy.not_match)]
+    return (Validators(policy, match=match, not_match=not_match),)
 
 
-def _requested_validators(policy: ValidationPolicy) -> tuple[Validators, ...]:
-    try:
-        return _validators(policy)
-    except re2.error as error:
-        raise InvalidRequest(
-            f"`crossfade.validate`: the expression cannot be used: {error}.", param="crossfade.validate"
-        ) from None
+def _callers_validators(policy: ValidationPolicy) -> tuple[Validators, ...]:
+    """The checks of one request. Its expressions are tried now, and kept as texts."""
+    match, not_match = [
+        None if pattern is None else _CallersPattern(pattern) for pattern in (policy.match, policy.not_match)
+    ]
+    return () if policy.is_empty else (Validators(policy, match=match, not_match=not_match),)
 
 
-def _compiled(pattern: str | None) -> re2.Pattern | None:
-    if pattern is None:
-        return None
+class _CallersPattern:
+    """A caller's expression. Thousands of requests may be under way, each with another one."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str):
+        self._text = text
+        try:
+            callers_pattern(text)
+        except re2.error as error:
+            raise InvalidRequest(
+                f"`crossfade.validate`: the expression cannot be used: {error}.", param="crossfade.validate"
+            ) from None
+
+    def search(self, text: str, /) -> object | None:
+        found: object | None = callers_pattern(self._text).search(text)
+        return found
+
+
+@functools.lru_cache(MAX_CALLER_PATTERNS)
+def callers_pattern(pattern: str) -> re2.Pattern:
+    """A caller's expression, compiled. Raises re2.error."""
+    return _compiled(pattern)
+
+
+def _compiled(pattern: str) -> re2.Pattern:
     options = re2.Options()
-    options.max_mem = _MAX_PATTERN_MEMORY
+    options.max_mem = MAX_PATTERN_MEMORY
     options.log_errors = False
     return re2.compile(pattern, options=options)

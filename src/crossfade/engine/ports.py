@@ -30,6 +30,10 @@ class Downstream(Protocol):
 
     def finish(self, data: bytes = b"") -> None: ...
 
+    def fail(self, error: Exception) -> None:
+        """Ends an answer that could not be written, because of `error`, which is reported: as a 500 if nothing of it
+        has left, else so that the caller sees that it has no end."""
+
 
 class EventWriter(Protocol):
     """Writes one downstream stream, whatever number of upstream streams it is made of."""

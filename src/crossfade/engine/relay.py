@@ -31,10 +31,15 @@ MAX_BODY = 32 * 1024 * 1024
 MAX_ERROR_BODY = 64 * 1024
 ERROR_BODY_TIME = 2.0
 """Seconds an error's body is waited for: its status is enough to go on with."""
+MAX_PIECES = 64
+"""Pieces of a body that are kept as they came; more are put together, for a tiny one costs twenty times its bytes."""
 DRAIN_TIME = 5.0
 """Seconds the body of a stream may take to close behind its end marker."""
 
 Gate = StreamGate | StreamCollector
+
+_EVENT_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":")
+_START_BYTES = max(map(len, _EVENT_STARTS))
 
 # How the body of a response is taken.
 _WHOLE, _EVENTS, _ERROR, _UNKNOWN = range(4)
@@ -77,7 +82,7 @@ class Relay:
         self.is_announced = False  # the caller has been told that this stream goes on from another
         self.is_over = False  # the verdict is given
         self.is_closed = False  # the transport will say nothing more
-        self._pieces: list[bytes] = []
+        self._pieces: list[bytes | bytearray] = []
         self._size = 0
         self._error_due: float | None = None
         self._mode = _WHOLE
@@ -186,22 +191,33 @@ class Relay:
 
     def _take_error(self, data: bytes) -> None:
         if self._size < MAX_ERROR_BODY:
-            self._pieces.append(data[: MAX_ERROR_BODY - self._size])
-            self._size += len(data)
+            self._collect(data[: MAX_ERROR_BODY - self._size])
 
     def _take_unknown(self, data: bytes) -> None:
-        """A stream was asked for and no event stream announced: the first bytes tell what it is."""
+        """A stream was asked for and no event stream announced: the first bytes behind white space tell what it is."""
         self.timers.on_bytes(perf_counter())
-        self._keep(data, MAX_BODY)
-        start = b"".join(self._pieces[:4]).lstrip()[:8]
-        if start.startswith((b"data:", b"event:", b"id:", b"retry:", b":")):
+        start = b"".join((*self._pieces, data)).lstrip()
+        self._pieces.clear()
+        self._size = 0
+        if start.startswith(_EVENT_STARTS):
             self._mode = _EVENTS
-            pieces, self._pieces = self._pieces, []
-            self._take_events(b"".join(pieces))
+            self._take_events(start)
+            return
+        if len(start) >= _START_BYTES:
+            self._mode = _WHOLE
+        self._keep(start, MAX_BODY)
+
+    def _collect(self, data: bytes) -> None:
+        pieces = self._pieces
+        pieces.append(data)
+        self._size += len(data)
+        if len(pieces) > MAX_PIECES:
+            whole = pieces[0] if isinstance(pieces[0], bytearray) else bytearray(pieces[0])
+            whole += b"".join(pieces[1:])
+            pieces[:] = [whole]
 
     def _keep(self, data: bytes, limit: int) -> None:
-        self._pieces.append(data)
-        self._size += len(data)
+        self._collect(data)
         if self._size > limit:
             failure = Failure(
                 reason=FailureReason.MALFORMED_OUTPUT,

@@ -7,8 +7,10 @@ looks after limits. Everything is decided in core; here it is only done, and wri
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from time import perf_counter
+
+import msgspec
 
 from crossfade.core.dispatch import Dispatch
 from crossfade.core.errors import InvalidRequest
@@ -30,6 +32,24 @@ from crossfade.transport.base import UpstreamRequest
 
 _NEVER = float("inf")
 _NOTHING: Mapping[int, int] = {}
+
+
+class Answer(msgspec.Struct):
+    """The end of an answer, given once its line is on record. `fields` is None where the answer has begun."""
+
+    downstream: Downstream
+    status: int
+    fields: Fields | None
+    body: bytes
+
+    def __call__(self) -> None:
+        try:
+            if self.fields is None:
+                self.downstream.finish(self.body)
+            else:
+                self.downstream.respond(self.status, self.fields, self.body)
+        except Exception as error:  # whatever it was, the caller must not wait for ever
+            self.downstream.fail(error)
 
 
 class Runner:
@@ -237,8 +257,8 @@ class Runner:
         try:
             self._give_up(step, now)
         except Exception as error:  # then nothing can be said
-            self.engine.report(error)
             self._finish()
+            self.downstream.fail(error)
 
     def on_pressure(self, is_pressed: bool) -> None:
         """The caller reads slower than the upstream writes, or no longer does. Only a committed stream is held."""
@@ -331,8 +351,7 @@ class Runner:
         outcome = Outcome(
             status=200, attempt=relay.send.attempt, served=relay.send.target.name, flagged=flagged, usage=usage
         )
-        downstream = self.downstream
-        self._record(outcome, now, lambda: downstream.finish(tail))
+        self._record(outcome, now, Answer(self.downstream, 200, None, tail))
         self._finish()
 
     def _deliver_whole(self, relay: Relay, flagged: FailureReason | None, now: float) -> None:
@@ -347,24 +366,22 @@ class Runner:
         self.bytes_out = len(body)
         self.first_out_at = now
         outcome = Outcome(200, send.attempt, send.target.name, None, flagged, False, completion.usage)
-        downstream = self.downstream
-        self._record(outcome, now, lambda: downstream.respond(200, fields, body))
+        self._record(outcome, now, Answer(self.downstream, 200, fields, body))
         self._finish()
 
     def _give_up(self, step: GiveUp, now: float) -> None:
         dialect = self.job.dialect
-        downstream = self.downstream
         if self._is_started:
             data = dialect.error_event(step.status, step.code, step.message)
             outcome = Outcome(status=200, error=step.code, in_band_error=True)
-            self._record(outcome, now, lambda: downstream.finish(data))
+            self._record(outcome, now, Answer(self.downstream, 200, None, data))
         else:
             member = trace_member(self.dispatch, True) if self.job.wants_trace else None
             body = dialect.error(step.status, step.code, step.message, member)
             retry_after = "" if step.retry_after is None else f"retry-after: {max(1, round(step.retry_after))}\r\n"
             fields = self._headers(headers.FAILED, now, self._winner, None, retry_after)
             outcome = Outcome(status=step.status, error=step.code)
-            self._record(outcome, now, lambda: downstream.respond(step.status, fields, body))
+            self._record(outcome, now, Answer(self.downstream, step.status, fields, body))
         self._finish()
 
     def _headers(
@@ -411,7 +428,7 @@ class Runner:
         self._relays.clear()
         self._winner = None
 
-    def _record(self, outcome: Outcome, now: float, then: Callable[[], None] | None = None) -> None:
+    def _record(self, outcome: Outcome, now: float, answer: Answer | None = None) -> None:
         delivered = _NOTHING
         if self.facts.stream:
             delivered = {number: relay.delivered_chars for number, relay in self._relays.items()}
@@ -424,7 +441,7 @@ class Runner:
             delivered=delivered,
             now=now,
         )
-        self.engine.recorder.record(row, then)
+        self.engine.recorder.record(row, answer)
 
     def _tell(self, now: float) -> None:
         """Passes on what dispatch and health have to tell."""

@@ -91,6 +91,10 @@ class Answering(Protocol):
         """The whole answer is written."""
         ...
 
+    def fail(self, request: Request, error: Exception) -> None:
+        """The answer to `request` could not be written; it is ended as an exception of its handler would end it."""
+        ...
+
     def cut(self) -> None:
         """Ends the connection without a proper end of the answer, and so that the client can tell."""
         ...
@@ -223,6 +227,14 @@ class Request:
             return
         self.is_gone = True
         self._connection.cut()
+
+    def fail(self, error: Exception) -> None:
+        """Ends an answer that could not be written: with a 500 if nothing of it has left, else with a cut. `error` is
+        reported."""
+        if self._held:
+            self.is_started = False
+            self._held = b""
+        self._connection.fail(self, error)
 
     def _check_open(self) -> None:
         if self.is_gone:

@@ -288,6 +288,13 @@ class ServerConnection(asyncio.Protocol):
             self._await_next()
         # else: the client reads slowly; the next request waits in `resume_writing` until the answer is off
 
+    def fail(self, request: Request, error: Exception) -> None:
+        """The answer to `request` could not be written."""
+        if self._request is request:
+            self._on_fault(error)
+        else:
+            self._report(error)
+
     def cut(self) -> None:
         """Ends the connection without a proper end of the answer, and so that the client can tell."""
         self._request = None

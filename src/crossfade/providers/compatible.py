@@ -64,6 +64,7 @@ _ROWS: Final = (
         assembles=True,
         prefill=True,
         include_usage=False,  # its finish chunk has the usage; older versions refuse the option
+        call_id_length=9,
         model_prefixes=(
             "mistral-",
             "ministral-",

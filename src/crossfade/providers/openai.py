@@ -17,6 +17,7 @@ from crossfade.core.target import Dialect, Target, Vendor
 from crossfade.providers.base import Inbound, ProviderRequest, StreamReader
 from crossfade.providers.errors import ErrorMemory, failure_of, read_error_value, request_id
 from crossfade.providers.secrecy import Secrets
+from crossfade.wire.openai_call_ids import shortened, with_short_ids
 from crossfade.wire.openai_request import ChatInbound
 from crossfade.wire.openai_response import read_completion
 from crossfade.wire.openai_stream import ChunkReader
@@ -56,8 +57,12 @@ class OpenAIProvider:
         headers = self._known_headers.get(secret) or self._headers(secret)
         usage = stream and self.vendor.include_usage
         if isinstance(inbound, ChatInbound):
+            if inbound.max_tokens_field is not None:
+                target = self._with_limit(inbound, target)
+            if self.vendor.call_id_length is not None:
+                target = _with_messages(inbound, target, self.vendor.call_id_length)
             body = inbound.body(
-                target if inbound.max_tokens_field is None else self._with_limit(inbound, target),
+                target,
                 stream=stream,
                 include_usage=usage,
                 continuation=continuation,
@@ -65,6 +70,8 @@ class OpenAIProvider:
             )
             return ProviderRequest(path=PATH, headers=headers, body=body)
         chat = inbound.canonical()
+        if self.vendor.call_id_length is not None:
+            chat = msgspec.structs.replace(chat, messages=shortened(chat.messages, self.vendor.call_id_length))
         if continuation is not None:
             chat = continued(chat, continuation)
         body = write_request(
@@ -133,3 +140,11 @@ class OpenAIProvider:
     def _failure_in_200(self, value: Any) -> Failure:
         """The failure of an error that came inside a 200, from its decoded JSON."""
         return self._secrets.cleaned(failure_of(None, {}, read_error_value(value)))
+
+
+def _with_messages(inbound: ChatInbound, target: Target, length: int) -> Target:
+    """The target with the caller's messages under ids of tool calls that it accepts."""
+    messages = with_short_ids(bytes(inbound.members.values["messages"]), length)
+    if messages is None:
+        return target
+    return msgspec.structs.replace(target, set_params=(("messages", messages), *target.set_params))
