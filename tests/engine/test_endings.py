@@ -15,7 +15,7 @@ import pytest
 from crossfade.config.loader import load_config
 from crossfade.core.events import Event
 from crossfade.edge.intake import Caller
-from crossfade.engine import runner
+from crossfade.engine import headers
 from crossfade.gateway import Gateway
 from crossfade.providers.registry import VENDORS
 from crossfade.store.journal import Journal
@@ -118,7 +118,7 @@ def test_an_answer_whose_row_cannot_be_made_is_ended(tmp_path: Path, stream: boo
 def test_the_caller_of_an_answer_that_cannot_be_written_gets_a_500(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "_JSON", ("no name", "application/json"))
+    monkeypatch.setattr(headers, "WHOLE", "content-type: \u20ac\r\n")
 
     async def main() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)

@@ -68,12 +68,12 @@ class Relay:
         "upstream",
     )
 
-    def __init__(self, runner: Runner, send: Send, upstream: Upstream, gate: Gate | None, timers: AttemptTimers):
+    def __init__(self, runner: Runner, send: Send, upstream: Upstream, gate: Gate | None, now: float):
         self.runner = runner
         self.send = send
         self.upstream = upstream
         self.gate = gate
-        self.timers = timers
+        self.timers = AttemptTimers(send.limits, now)
         self.reader: StreamReader | None = None
         self.call: Call | None = None
         self.head: ResponseHead | None = None

@@ -17,7 +17,6 @@ from crossfade.core.errors import InvalidRequest
 from crossfade.core.events import StreamCommitted
 from crossfade.core.exchange import RequestFacts
 from crossfade.core.failure import Failure, FailureReason, Origin
-from crossfade.core.limits import AttemptTimers
 from crossfade.core.steps import Deliver, GiveUp, Send
 from crossfade.core.stream import StreamCollector, StreamGate
 from crossfade.core.verdict import Rejected, Verdict
@@ -153,7 +152,7 @@ class Runner:
         upstream = self._upstreams.of(target)
         provider = upstream.provider
         gate = self._gate(step, provider.dialect) if step.stream else None
-        relay = Relay(self, step, upstream, gate, AttemptTimers(step.limits, now))
+        relay = Relay(self, step, upstream, gate, now)
         self._relays[step.attempt] = relay
         try:
             asked = provider.request(
