@@ -66,7 +66,7 @@ def all_of(subject: TargetHealth) -> list[Any]:
     breaker = subject.breaker
     parts: list[Any] = [getattr(breaker, name) for name in Breaker.__slots__ if name != "_window"]
     parts += [getattr(breaker._window, name) for name in Window.__slots__]
-    parts += [dict(subject._ejections._until), dict(subject.credential._until), subject.in_flight]
+    parts += [dict(subject._ejections), dict(subject.credential), subject.in_flight]
     for name, record in subject._routes.items():
         parts += [name, [getattr(record, slot) for slot in RouteRecord.__slots__]]
     return parts

@@ -235,16 +235,13 @@ class Dispatch:
     def _pick(self, rung: Rung, now: float) -> tuple[Target, TargetHealth, Permit] | None:
         """A credential of the rung that is not out, with its permit; else the skip is noted."""
         out: Out | None = None
-        targets = rung.targets
-        count = len(targets)
-        first = self.walk.rotation % count if count > 1 else 0
         is_new = False
-        for offset in range(count):
-            target = targets[(first + offset) % count]
-            if target.key in self._tried:
+        targets, tried, board = rung.targets, self._tried, self.walk.board
+        for target in targets if len(targets) == 1 else _rotated(targets, self.walk.rotation):
+            if target.key in tried:
                 continue
             is_new = True
-            health = self.walk.board.of(target)
+            health = board.of(target)
             permit = health.take(now)
             if permit is not None:
                 return target, health, permit
@@ -287,9 +284,7 @@ class Dispatch:
         self.calls = number = self.calls + 1
         self._tried.append(target.key)
         stream = walk.facts.stream or self._is_streamed(target)
-        limits = attempt_limits(
-            target, walk.facts, walk.policy.timeouts, walk.caller, is_streamed=stream, remaining=self._remaining(now)
-        )
+        limits = attempt_limits(target, walk.facts, walk.policy.timeouts, walk.caller, stream, self._remaining(now))
         if self._cut is not None:
             mode = "continue"
         elif permit is not None and permit.is_trial and mode == "fresh":
@@ -297,13 +292,7 @@ class Dispatch:
             if self._position < len(self._rungs) and not self._in_flight and walk.is_repeatable:
                 self._companion_at = now + defaults.TRIAL_COMPANION_DELAY
         record = AttemptRecord(
-            number=number,
-            target=target.name,
-            rung=place,
-            started_s=now - self._started_at,
-            mode=mode,
-            price_in=target.price_in,
-            price_out=target.price_out,
+            number, target.name, place, now - self._started_at, mode, target.price_in, target.price_out
         )
         self.records.append(record)
         if self._last is not None and self._last[0] != target.name:
@@ -342,11 +331,14 @@ class Dispatch:
 
     def _remaining(self, now: float) -> float:
         """What the deadline leaves to a call, once every later rung has its reserve."""
-        later = len(self._rungs) - self._position
+        rungs = len(self._rungs)
+        later = rungs - self._position
         left = self.deadline - now
         if later == 0 or self._cut is not None:
             return left
-        return max(left - later * self._reserve(), left / (later + 1))
+        kept = left - later * reserve(self.walk.overall, rungs)
+        share = left / (later + 1)
+        return max(share, kept)
 
     def _reserve(self) -> float:
         return reserve(self.walk.overall, len(self._rungs))
@@ -687,7 +679,7 @@ class Dispatch:
 
     def _settle(self, attempt: _Attempt, failure: Failure | None, now: float) -> None:
         walk = self.walk
-        changes = attempt.health.settle(attempt.permit, failure, now, request=walk.request, route=walk.route)
+        changes = attempt.health.settle(attempt.permit, failure, now, walk.request, walk.route)
         if changes:
             self.changes.extend(changes)
 
@@ -718,13 +710,13 @@ class Dispatch:
         target = rung.targets[0]
         self.records.append(
             AttemptRecord(
-                number=0,
-                target=rung.name,
-                rung=self._position if place is None else place,
-                started_s=now - self._started_at,
-                skip=why,
+                0,
+                rung.name,
+                self._position if place is None else place,
+                now - self._started_at,
                 price_in=target.price_in,
                 price_out=target.price_out,
+                skip=why,
             )
         )
         reason = None if out is None else out.reason
@@ -747,6 +739,11 @@ def _hanging(seconds: float) -> Failure:
 
 def _default_attempts(plan: Plan) -> int:
     return min(MAX_ATTEMPTS, sum(len(rung.targets) for rung in plan.rungs) + 1)
+
+
+def _rotated(targets: tuple[Target, ...], rotation: int) -> tuple[Target, ...]:
+    first = rotation % len(targets)
+    return (*targets[first:], *targets[:first])
 
 
 def _bare(model: str) -> str:

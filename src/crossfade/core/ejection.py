@@ -21,24 +21,18 @@ SEEN_TOGETHER = 300.0
 _LEAST_COUNT = 0.1
 
 
-class Ejections:
+class Ejections(dict[FailureReason, float]):
     """Reasons to stay away and until when. Reasons are kept apart: a short one does not hide a long one."""
 
-    __slots__ = ("_until",)
-
-    def __init__(self) -> None:
-        self._until: dict[FailureReason, float] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._until)
+    __slots__ = ()
 
     def add(self, reason: FailureReason, until: float, now: float) -> bool:
         """Whether that is news. Never shortens: of many answers under way, the longest wait counts."""
-        before = self._until.get(reason)
+        before = self.get(reason)
         if before is not None and before > now:
-            self._until[reason] = max(before, until)
+            self[reason] = max(before, until)
             return False
-        self._until[reason] = until
+        self[reason] = until
         return True
 
     def longest(self, now: float) -> tuple[FailureReason, float] | None:
@@ -46,16 +40,13 @@ class Ejections:
         return max(self.current(now), key=lambda ejection: ejection[1], default=None)
 
     def current(self, now: float) -> tuple[tuple[FailureReason, float], ...]:
-        return tuple(ejection for ejection in self._until.items() if ejection[1] > now)
+        return tuple(ejection for ejection in self.items() if ejection[1] > now)
 
     def take_expired(self, now: float) -> list[FailureReason]:
-        expired = [reason for reason, until in self._until.items() if until <= now]
+        expired = [reason for reason, until in self.items() if until <= now]
         for reason in expired:
-            del self._until[reason]
+            del self[reason]
         return expired
-
-    def clear(self) -> None:
-        self._until.clear()
 
 
 class RouteRecord:

@@ -219,13 +219,14 @@ class TargetHealth:
         """Leave for one call; None where `standing` says so."""
         if (self._ejections or self.credential) and self._ejected(now) is not None:
             return None
-        return self._counted(self.breaker.permit(now))
+        permit = self.breaker.permit(now)
+        if permit is not None:
+            self.in_flight += 1
+        return permit
 
     def take_early(self, now: float) -> Permit | None:
         """A trial before it is due (`Breaker.permit_early`); None while ejected, which is never tried early."""
-        return None if self._ejected(now) is not None else self._counted(self.breaker.permit_early(now))
-
-    def _counted(self, permit: Permit | None) -> Permit | None:
+        permit = None if self._ejected(now) is not None else self.breaker.permit_early(now)
         if permit is not None:
             self.in_flight += 1
         return permit
@@ -241,9 +242,9 @@ class TargetHealth:
         permit: Permit | None,
         failure: Failure | None,
         now: float,
-        *,
         request: str | int,
         route: str,
+        *,
         passed_through: bool = False,
     ) -> tuple[Change, ...]:
         """Returns the permit with what came of the call: `failure`, or None for a good answer (or its beginning).

@@ -47,7 +47,6 @@ def attempt_limits(
     facts: RequestFacts,
     policy: TimeoutPolicy,
     caller: TimeoutPolicy,
-    *,
     is_streamed: bool,
     remaining: float,
 ) -> AttemptLimits:

@@ -8,14 +8,14 @@ from crossfade.core.exchange import Completion, Usage
 from crossfade.core.failure import Failure
 
 
-class Accepted(msgspec.Struct, kw_only=True):
+class Accepted(msgspec.Struct):
     """A whole, valid answer. `usage` is the provider's count, where it gave one."""
 
     usage: Usage | None = None
     completion: Completion | None = None
 
 
-class Rejected(msgspec.Struct, kw_only=True):
+class Rejected(msgspec.Struct):
     """No answer that may pass. `completion` is there where a soft failure may still be delivered as received."""
 
     failure: Failure
@@ -25,14 +25,17 @@ class Rejected(msgspec.Struct, kw_only=True):
 Verdict = Accepted | Rejected
 
 
-class AttemptRecord(msgspec.Struct, kw_only=True):
+class AttemptRecord(msgspec.Struct, eq=False):
     """One line of a walk: a call, or a skip (`number` 0). Times are seconds; `started_s` counts from the request's
-    start. The prices are the target's, in USD per token."""
+    start. `mode` is fresh, retry, trial or continue. The prices are the target's, in USD per token."""
 
     number: int
     target: str
     rung: int
     started_s: float
+    mode: str = "fresh"
+    price_in: float | None = None
+    price_out: float | None = None
     latency_s: float = 0.0
     time_to_first_chunk_s: float | None = None
     failure: Failure | None = None
@@ -40,7 +43,4 @@ class AttemptRecord(msgspec.Struct, kw_only=True):
     status: int | None = None
     request_id: str | None = None
     usage: Usage | None = None
-    mode: str = "fresh"  # fresh, retry, trial, continue
     dropped: tuple[str, ...] = ()
-    price_in: float | None = None
-    price_out: float | None = None

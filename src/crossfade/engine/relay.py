@@ -330,7 +330,7 @@ class Relay:
         failure = self.runner.job.check(answer)
         if failure is not None:
             return Rejected(failure=failure, usage=answer.usage)
-        return Accepted(usage=answer.usage, completion=answer)
+        return Accepted(answer.usage, answer)
 
     def _stream_whole(self, answer: Completion) -> Verdict:
         now = perf_counter()

@@ -21,7 +21,7 @@ from typing import Final, Protocol, cast
 import httptools
 
 from crossfade.core.errors import BadBytes, Interrupted, TransportError
-from crossfade.http1.head import BadMessage, body_length, plain_length, render_headers
+from crossfade.http1.head import BadMessage, body_length, render_headers
 from crossfade.http1.outbox import Outbox
 from crossfade.http1.received import ReceivedHeaders
 
@@ -187,7 +187,7 @@ class ClientConnection(asyncio.Protocol):
         return self._transport is not None and not self._is_closed and not self._transport.is_closing()
 
     def start(
-        self, head: bytes, body: bytes, exchange: Exchange, deliver: Callable[[bytes], None], *, is_head: bool = False
+        self, head: bytes, body: bytes, exchange: Exchange, deliver: Callable[[bytes], None], is_head: bool = False
     ) -> None:
         """Writes a request and reads its response into `exchange`, pieces of the body into `deliver`.
 
@@ -334,8 +334,7 @@ class ClientConnection(asyncio.Protocol):
             return
         end = self._head.find(b"\r\n\r\n") + 4
         head = self._head[:end]
-        is_http_1_0 = head.startswith(b"HTTP/1.0 ")
-        if not is_http_1_0 and not head.startswith(b"HTTP/1.1 "):
+        if head[:9] != b"HTTP/1.1 " and head[:9] != b"HTTP/1.0 ":
             raise _Refused("the response is of an HTTP version that was not asked for")
         if end > _SHORTEST_HEADER * RESPONSE_HEADER_COUNT and head.count(b"\n") - 2 > RESPONSE_HEADER_COUNT:
             raise _Refused(f"the response has more than {RESPONSE_HEADER_COUNT} headers")
@@ -345,18 +344,16 @@ class ClientConnection(asyncio.Protocol):
             self._skip_interim(status, headers)
             self._head = self._head[end:]
             return
-        try:
-            length = body_length(headers, is_http_1_0) if headers.has_encoding else plain_length(headers)
-        except BadMessage as refusal:
-            raise _Refused(refusal.message) from None
         self._head = b""
         self._is_in_head = self._is_interim = False
         is_bodiless = self._is_bodiless or status == 204 or status == 304
-        if headers.has_encoding and not is_bodiless and headers.get("content-encoding", "").lower() not in _UNCODED:
-            raise _Refused("the response is compressed, though identity was asked for")
-        self._is_until_eof = length is None and not is_bodiless
+        if headers.has_encoding:
+            has_length = _has_length(headers, head[:9] == b"HTTP/1.0 ", is_bodiless)
+        else:
+            has_length = headers.has_length  # one, and a number, or llhttp would not have passed it
+        self._is_until_eof = not has_length and not is_bodiless
         self._exchange.on_head(status, headers)
-        if is_bodiless and (length is not None or self._is_bodiless):
+        if is_bodiless and (has_length or self._is_bodiless):
             # llhttp may wait for the body that the headers speak of.
             self._is_complete, self._is_kept_alive = True, False
             self._deliver = _ignore
@@ -423,9 +420,15 @@ class ClientConnection(asyncio.Protocol):
         self._exchange, self._deliver = None, _ignore
         self._served += 1
         # A request that is not all sent although its answer is complete: the rest would be read as the next request.
-        is_over = transport.is_closing() or bool(self._later)  # bytes behind the end of the response
-        if self._is_kept_alive and not is_over and not transport.get_write_buffer_size():
-            self.resume()
+        # Bytes in `_later` are behind the end of the response.
+        if (
+            self._is_kept_alive
+            and not self._later
+            and not transport.is_closing()
+            and not transport.get_write_buffer_size()
+        ):
+            if self._is_paused:
+                self.resume()
             self._owner.on_reusable(self)
         else:
             self.close()
@@ -466,6 +469,17 @@ class ClientConnection(asyncio.Protocol):
         self.close()
         if exchange is not None:
             exchange.on_failure(error)
+
+
+def _has_length(headers: ReceivedHeaders, is_http_1_0: bool, is_bodiless: bool) -> bool:
+    """Whether the head of a response that may have a coding says how long its body is. Raises _Refused."""
+    try:
+        length = body_length(headers, is_http_1_0)
+    except BadMessage as refusal:
+        raise _Refused(refusal.message) from None
+    if not is_bodiless and headers.get("content-encoding", "").lower() not in _UNCODED:
+        raise _Refused("the response is compressed, though identity was asked for")
+    return length is not None
 
 
 def _ignore(data: bytes) -> None:

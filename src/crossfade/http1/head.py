@@ -271,11 +271,6 @@ def body_length(headers: Mapping[str, str], is_http_1_0: bool = False) -> int | 
         if coding.lower() != "chunked":
             raise BadMessage(501, "the only Transfer-Encoding served is a single chunked")
         return CHUNKED
-    return plain_length(headers)
-
-
-def plain_length(headers: Mapping[str, str]) -> int | None:
-    """`body_length` where there is no Transfer-Encoding."""
     length = headers.get("content-length")
     if length is None:
         return None

@@ -17,13 +17,14 @@ class ReceivedHeaders(Mapping[str, str]):
     """What `head` (status line to blank line, as llhttp lets it pass) says. Names are asked for in lower case; repeated
     headers are joined with `, `; blanks around values are no part of them."""
 
-    __slots__ = ("_all", "_head", "_lower", "has_encoding")
+    __slots__ = ("_all", "_head", "_lower", "has_encoding", "has_length")
 
     def __init__(self, head: bytes) -> None:
         self._head = head
         self._lower = lower = head.lower()
         self.has_encoding = b"-encoding:" in lower
         """Whether any name may end in `-encoding`; False is certain, and cheaper than to ask for each of them."""
+        self.has_length = b"\r\ncontent-length:" in lower
         self._all: dict[str, str] | None = None  # once one was asked for that needs all to be read
 
     @overload

@@ -93,8 +93,7 @@ class HttpTransport:
         return road
 
     def _watch_idle(self) -> None:
-        if self._sweeper is None:
-            self._sweeper = self.loop.call_later(SWEEP_EVERY, self._sweep)
+        self._sweeper = self.loop.call_later(SWEEP_EVERY, self._sweep)
 
     def _sweep(self) -> None:
         self._sweeper = None
@@ -183,9 +182,8 @@ class HttpCall:
     def use(self, connection: ClientConnection) -> None:
         """Sends the request on `connection`."""
         self._connection = connection
-        connection.start(
-            self._head, self._request.body, self, self._sink.on_body, is_head=self._request.method == "HEAD"
-        )
+        request = self._request
+        connection.start(self._head, request.body, self, self._sink.on_body, request.method == "HEAD")
         if self._is_paused:
             connection.pause()
         if not self._is_sent:  # a redial is nobody's affair

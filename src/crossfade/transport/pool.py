@@ -101,9 +101,9 @@ class Lane(Generic[M]):
         """`connection` has served its call."""
         if self.waiting:
             self._pop_waiting().use(connection)
-            return
-        self.busy.discard(connection)
-        self._pool.idle(self, connection)
+        else:
+            self.busy.discard(connection)
+            self._pool.idle(self, connection)
 
     def on_closed(self, connection: M) -> None:
         """`connection` is gone. One that was never counted (its dial failed late) is none of ours."""
@@ -135,14 +135,17 @@ class Lane(Generic[M]):
 
 
 class Pool(Generic[M]):
-    """All lanes. `now` reads the clock; `on_idle` is called whenever a connection begins to idle."""
+    """All lanes. `now` reads the clock. `on_idle` is called when a connection begins to idle and nobody watches, so
+    that `close_expired` is called now and then; that ends the watch once none idles."""
 
     def __init__(self, limits: PoolLimits, now: Callable[[], float], on_idle: Callable[[], None]) -> None:
         self.limits = limits
         self._now, self._on_idle = now, on_idle
         self._lanes: list[Lane[M]] = []
         self._is_closed = False
+        self._keeps_any = limits.max_idle > 0 and limits.max_idle_per_endpoint > 0
         self.idle_count = 0  # over all lanes
+        self.is_watched = False
 
     def __repr__(self) -> str:
         lanes = self._lanes
@@ -164,24 +167,26 @@ class Pool(Generic[M]):
 
     def idle(self, lane: Lane[M], connection: M) -> None:
         """Keeps `connection` for later, or closes it, or an older one in its place."""
-        limits = self.limits
-        if self._is_closed or not limits.max_idle or not limits.max_idle_per_endpoint:
+        if self._is_closed or not self._keeps_any:
             connection.close()
             return
-        if len(lane.idle) >= limits.max_idle_per_endpoint:
+        if len(lane.idle) >= self.limits.max_idle_per_endpoint:
             lane.close_oldest()
-        elif self.idle_count >= limits.max_idle:
+        elif self.idle_count >= self.limits.max_idle:
             self._oldest_lane().close_oldest()
         lane.idle[connection] = self._now()
         self.idle_count += 1
-        self._on_idle()
+        if not self.is_watched:
+            self.is_watched = True
+            self._on_idle()
 
     def close_expired(self) -> bool:
         """Closes what has idled too long; whether any connection still idles."""
         now = self._now()
         for lane in self._lanes:
             lane.close_expired(now)
-        return self.idle_count > 0
+        self.is_watched = self.idle_count > 0
+        return self.is_watched
 
     def close(self) -> None:
         """Closes all idle connections; from now on none is kept."""
