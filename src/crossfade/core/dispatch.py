@@ -48,7 +48,7 @@ _PENDING = Pending()
 _OUT_WORDS = {"breaker_open": "breaker open", "trial_in_flight": "on trial"}
 
 
-class Walk(msgspec.Struct, frozen=True, kw_only=True):
+class Walk(msgspec.Struct, frozen=True):
     """What a dispatch is made of. `caller` are the limits that the request itself gave; `overall` is the deadline in
     seconds from `now`; `draw` gives numbers in [0, 1) for jitter and `rotation` picks among credentials. Not
     `is_repeatable`: never two attempts at once."""

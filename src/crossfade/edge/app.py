@@ -159,18 +159,18 @@ class App:
         self._count = count = self._count + 1
         prefers = preference(facts.tool_call_ids, self.intake.directory.vendors) if facts.tool_call_ids else None
         walk = Walk(
-            request=f"{self._prefix}{count:x}",
-            route=name,
-            plan=plan(route, facts, board.soft_ranks(name, now), prefers),
-            facts=facts,
-            policy=policy,
-            caller=admitted.limits,
-            overall=admitted.overall,
-            board=board,
-            budget=engine.budget(name, retry.budget_ratio, retry.budget_floor),
-            draw=engine.draw,
-            rotation=count,
-            is_repeatable=admitted.is_repeatable,
+            f"{self._prefix}{count:x}",
+            name,
+            plan(route, facts, board.soft_ranks(name, now), prefers),
+            facts,
+            policy,
+            admitted.limits,
+            admitted.overall,
+            board,
+            engine.budget(name, retry.budget_ratio, retry.budget_floor),
+            engine.draw,
+            count,
+            admitted.is_repeatable,
         )
         return Dispatch(walk, now)
 

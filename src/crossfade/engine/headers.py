@@ -29,7 +29,6 @@ class AnswerHeaders:
         request: str,
         route: str,
         target: Target | None,
-        *,
         attempts: int,
         fallbacks: int,
         overhead: float,

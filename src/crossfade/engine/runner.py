@@ -155,9 +155,7 @@ class Runner:
         relay = Relay(self, step, upstream, gate, now)
         self._relays[step.attempt] = relay
         try:
-            asked = provider.request(
-                self.job.inbound, target, upstream.secret, stream=step.stream, continuation=step.continuation
-            )
+            asked = provider.request(self.job.inbound, target, upstream.secret, step.stream, step.continuation)
         except InvalidRequest as error:
             relay.abort()
             self.on_verdict(relay, Rejected(failure=_inexpressible(error)), now)
@@ -395,21 +393,21 @@ class Runner:
             job.id,
             job.route,
             None if relay is None else relay.send.target,
-            attempts=dispatch.calls,
-            fallbacks=dispatch.fallbacks,
-            overhead=self._overhead(now),
-            reason=dispatch.last_reason,
-            more=more,
+            dispatch.calls,
+            dispatch.fallbacks,
+            self._overhead(now),
+            dispatch.last_reason,
+            more,
         )
 
     def _overhead(self, now: float) -> float:
         """Seconds that passed while no upstream was being waited for."""
-        waited = 0.0
+        seconds = now - self.job.received_at
         for record in self.dispatch.records:
-            waited += record.latency_s
+            seconds -= record.latency_s
         if self._winner is not None:
-            waited += now - self._winner.timers.started_at
-        return max(0.0, now - self.job.received_at - waited)
+            seconds -= now - self._winner.timers.started_at
+        return seconds if seconds > 0 else 0.0
 
     # --- the end ---------------------------------------------------------------------------------------------
 
@@ -431,15 +429,7 @@ class Runner:
         delivered = _NOTHING
         if self.facts.stream:
             delivered = {number: relay.delivered_chars for number, relay in self._relays.items()}
-        row = request_row(
-            self.job,
-            self.dispatch,
-            outcome,
-            first_out_at=self.first_out_at,
-            bytes_out=self.bytes_out,
-            delivered=delivered,
-            now=now,
-        )
+        row = request_row(self.job, self.dispatch, outcome, self.first_out_at, self.bytes_out, delivered, now)
         self.engine.recorder.record(row, answer)
 
     def _tell(self, now: float) -> None:

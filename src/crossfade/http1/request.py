@@ -169,7 +169,7 @@ class Request:
         length = "" if status == 204 else f"content-length: {len(body)}\r\n"
         head = self._connection.render_head(status, headers, length)
         self.is_started = self.is_finished = True
-        if self.method == "HEAD" or status == 204 or status == 304:
+        if status == 204 or status == 304 or self.head.method == "HEAD":
             body = b""
         self._connection.send(head, body)
         self._end()

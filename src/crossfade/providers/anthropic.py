@@ -53,7 +53,6 @@ class AnthropicProvider:
         inbound: Inbound,
         target: Target,
         secret: str | None,
-        *,
         stream: bool,
         continuation: Continuation | None = None,
     ) -> ProviderRequest:

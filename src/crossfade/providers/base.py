@@ -28,12 +28,12 @@ class Inbound(Protocol):
     def canonical(self) -> ChatRequest:
         """The whole request, read once and kept. Raises InvalidRequest naming the field."""
 
-    def body(self, target: Target, *, stream: bool, include_usage: bool, continuation: Continuation | None) -> bytes:
+    def body(self, target: Target, stream: bool, include_usage: bool, continuation: Continuation | None) -> bytes:
         """The caller's own bytes with what must differ for `target`: the model name, `stream`, the usage option,
         the target's set and dropped parameters, the turns of a continuation."""
 
 
-class ProviderRequest(msgspec.Struct, kw_only=True):
+class ProviderRequest(msgspec.Struct):
     """What goes on the wire. `path` is relative to the provider's base URL and has the query.
     `dropped` names the caller's parameters that this dialect cannot express."""
 
@@ -71,7 +71,6 @@ class Provider(Protocol):
         inbound: Inbound,
         target: Target,
         secret: str | None,
-        *,
         stream: bool,
         continuation: Continuation | None = None,
     ) -> ProviderRequest:

@@ -51,7 +51,6 @@ class GeminiProvider:
         inbound: Inbound,
         target: Target,
         secret: str | None,
-        *,
         stream: bool,
         continuation: Continuation | None = None,
     ) -> ProviderRequest:

@@ -49,7 +49,6 @@ class OpenAIProvider:
         inbound: Inbound,
         target: Target,
         secret: str | None,
-        *,
         stream: bool,
         continuation: Continuation | None = None,
     ) -> ProviderRequest:
@@ -61,14 +60,7 @@ class OpenAIProvider:
                 target = self._with_limit(inbound, target)
             if self.vendor.call_id_length is not None:
                 target = _with_messages(inbound, target, self.vendor.call_id_length)
-            body = inbound.body(
-                target,
-                stream=stream,
-                include_usage=usage,
-                continuation=continuation,
-                marks_prefix=self._marks_prefix,
-            )
-            return ProviderRequest(path=PATH, headers=headers, body=body)
+            return ProviderRequest(PATH, headers, inbound.body(target, stream, usage, continuation, self._marks_prefix))
         chat = inbound.canonical()
         if self.vendor.call_id_length is not None:
             chat = msgspec.structs.replace(chat, messages=shortened(chat.messages, self.vendor.call_id_length))
@@ -125,7 +117,7 @@ class OpenAIProvider:
 
     def completion(self, body: bytes) -> Completion | Failure:
         """A 2xx body; a Failure for an error in it, and for what is no answer."""
-        return read_completion(body, self._failure_in_200, excludes_reasoning=self.vendor.completion_excludes_reasoning)
+        return read_completion(body, self._failure_in_200, self.vendor.completion_excludes_reasoning)
 
     def reader(self, facts: RequestFacts) -> StreamReader:
         """A reader for one stream. Usage that only we asked for is taken out of the raw events."""

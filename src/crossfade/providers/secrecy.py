@@ -56,7 +56,8 @@ class Secrets:
     def _masked(self, text: str) -> str:
         for forms in self._known.values():
             for secret in forms:
-                text = _without_beginning(text.replace(secret, MASK), secret)
+                if secret[:_PIECE] in text:
+                    text = _without_beginning(text.replace(secret, MASK), secret)
         return text
 
     def _plain(self, word: str | None) -> str | None:

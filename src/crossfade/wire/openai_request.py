@@ -176,7 +176,6 @@ class ChatInbound(msgspec.Struct, eq=False):
     def body(
         self,
         target: Target,
-        *,
         stream: bool,
         include_usage: bool,
         continuation: Continuation | None = None,

@@ -180,7 +180,7 @@ _decode_loosely = msgspec.json.Decoder(_LooseCompletion).decode
 _decode_any = msgspec.json.Decoder().decode
 
 
-def read_completion(body: bytes, read_error: ReadError, *, excludes_reasoning: bool = False) -> Completion | Failure:
+def read_completion(body: bytes, read_error: ReadError, excludes_reasoning: bool = False) -> Completion | Failure:
     """The answer in a 2xx body, or the failure that it is: an error, no JSON, no choices."""
     if len(body) > _LARGE and has_more_parts(body, _MAX_PARTS):
         return Failure(reason=FailureReason.MALFORMED_OUTPUT, detail="a body of millions of values")
