@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from crossfade.core.exchange import Finish, RequestFacts, StreamEvent, ToolDelta, Usage
 from crossfade.core.failure import Failure, FailureReason
@@ -546,3 +550,84 @@ def test_a_note_rides_on_a_last_chunk() -> None:
     assert last["crossfade"] == {"joined": []}
     assert last["choices"] == []
     assert last["id"] == "c1"
+
+
+# --- the short way -------------------------------------------------------------------------------------------
+
+NO_USAGE = {"usage": None}
+SAID = [
+    chunk({"content": "more"}),
+    chunk({"content": "m\u00f6re\\n\n"}, **NO_USAGE),
+    chunk({"content": " "}, created=6, obfuscation="x"),
+    chunk({"content": ' ,"usage":null'}, **NO_USAGE),
+    chunk({"content": "kept", "refusal": None, "tool_calls": None}),
+]
+ELSE = [
+    chunk({"content": ""}),
+    chunk({"role": "assistant", "content": "again"}),
+    chunk({"content": "one"}, "stop"),
+    chunk({"content": "x", "reasoning": "y"}),
+    chunk({"reasoning_content": "hm"}),
+    chunk({"content": "x"}, usage={"prompt_tokens": 1, "completion_tokens": 1}),
+    chunk({"content": "x"}, error={"message": "broken"}),
+    chunk({"content": ["x"]}),
+    chunk({"content": "x"}).replace(b'"index":0', b'"index":1'),
+    chunk({"content": "x"}).replace(b"}]", b"},{}]"),
+    chunk({"content": "x"}).replace(b"data: ", b"data:"),
+    chunk({"content": "x"}).replace(b"\n", b"\r\n"),
+    chunk({"content": "x"}).replace(b"data: {", b"data: {\n"),
+    chunk({"content": "x"}).replace(b"data: {", b"data: {\ndata: "),
+    chunk({"content": "x"})[:-1] + b": comment\n\n",
+    chunk({"content": "x"})[:-2] + b" trailing\n\n",
+    b": comment\n\n",
+    b"data: {broken\n\n",
+    b'data: "text"\n\n',
+    b"data: \xff\n\n",
+    b"event: error\n" + chunk({"content": "x"}),
+    DONE,
+]
+PIECES = st.lists(st.one_of(st.sampled_from(SAID), st.sampled_from(SAID), st.sampled_from(ELSE)), max_size=12)
+
+
+def facts_of(found: Sequence[StreamEvent]) -> list[StreamEvent]:
+    """Events but for the ids, which only the first ones count of."""
+    return [msgspec.structs.replace(event, id="", model="", created=0) for event in found]
+
+
+def read(reads: list[bytes], on: ChunkReader, *, is_short: bool) -> tuple[object, ...]:
+    found: list[StreamEvent] = []
+    for data in reads:
+        if is_short and (more := on.more_text(data)) is not None:
+            found.append(StreamEvent(raw=more[0], text=more[1]))
+        else:
+            found.extend(on.feed(data))
+    found.extend(on.close())
+    return facts_of(found), on.is_complete, on.undecodable, repr(on)
+
+
+@given(pieces=PIECES, cuts=st.lists(st.integers(0, 4000), max_size=4), strips=st.booleans())
+def test_the_short_way_reads_the_same(pieces: list[bytes], cuts: list[int], strips: bool) -> None:
+    body, ends = b"".join(pieces), list(itertools.accumulate(map(len, pieces)))
+    whole = read([body] if body else [], reader(strip_usage=strips), is_short=False)
+    at = sorted({0, len(body), *ends, *(cut for cut in cuts if cut < len(body))})
+    reads = [body[a:b] for a, b in itertools.pairwise(at)]
+    assert read(reads, reader(strip_usage=strips), is_short=True) == whole
+
+
+@pytest.mark.parametrize("said", SAID)
+def test_more_text_is_read_by_the_short_way(said: bytes) -> None:
+    on = reader(strip_usage=True)
+    assert on.more_text(said) is None, "nothing has come yet"
+    first = only(chunk({"content": "first"}), on)
+    assert first.text == "first"
+    more = on.more_text(said)
+    assert more is not None and (more[1], more[0]) == ((event := only(said, on)).text, event.raw)
+
+
+@pytest.mark.parametrize("other", [raw for raw in ELSE if b'"again"' not in raw])
+def test_all_else_takes_the_long_way(other: bytes) -> None:
+    on = reader()
+    on.feed(chunk({"content": "first"}))
+    assert on.more_text(other) is None
+    on.feed(other[:-1])
+    assert on.more_text(SAID[0]) is None, "part of an event is waiting"

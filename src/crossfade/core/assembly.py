@@ -24,8 +24,8 @@ class _ChoiceParts:
         "tools",
     )
 
-    def __init__(self) -> None:
-        self.text: list[str] = []
+    def __init__(self, text: list[str]) -> None:
+        self.text = text
         self.reasoning: list[str] = []
         self.refusal: list[str] = []
         self.tools: dict[int, list[str]] = {}  # index -> [id, name, piece, piece, ...]
@@ -36,8 +36,8 @@ class _ChoiceParts:
         self.failure: Failure | None = None
 
     def fork(self) -> _ChoiceParts:
-        other = _ChoiceParts()
-        other.text, other.reasoning, other.refusal = self.text[:], self.reasoning[:], self.refusal[:]
+        other = _ChoiceParts(self.text[:])
+        other.reasoning, other.refusal = self.reasoning[:], self.refusal[:]
         other.tools = {index: pieces[:] for index, pieces in self.tools.items()}
         other.finish, other.raw_finish = self.finish, self.raw_finish
         other.stopped_by_sequence, other.has_other_content = self.stopped_by_sequence, self.has_other_content
@@ -86,10 +86,12 @@ class _ChoiceParts:
 class Assembly:
     """An answer that grows by events; `completion()` is what it amounts to so far."""
 
-    __slots__ = ("_choices", "created", "id", "model", "usage")
+    __slots__ = ("_choices", "created", "first_text", "id", "model", "usage")
 
     def __init__(self) -> None:
         self._choices: dict[int, _ChoiceParts] = {}
+        self.first_text: list[str] = []
+        """The pieces of the first choice's text. Once it has some, more may be appended."""
         self.usage: Usage | None = None
         self.id = ""
         self.model = ""
@@ -103,13 +105,15 @@ class Assembly:
         if event.has_content or event.finish is not None or event.raw_finish is not None or event.failure is not None:
             parts = self._choices.get(event.choice)
             if parts is None:
-                parts = self._choices[event.choice] = _ChoiceParts()
+                parts = self._choices[event.choice] = _ChoiceParts([] if event.choice else self.first_text)
             parts.add(event)
 
     def fork(self) -> Assembly:
         """An independent copy: what is added to it does not show here."""
         other = Assembly()
         other._choices = {index: parts.fork() for index, parts in self._choices.items()}
+        if 0 in other._choices:
+            other.first_text = other._choices[0].text
         other.usage, other.id, other.model, other.created = self.usage, self.id, self.model, self.created
         return other
 

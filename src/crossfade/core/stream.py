@@ -42,14 +42,14 @@ class JoinNote(msgspec.Struct, frozen=True, rename={"source": "from", "target": 
 class Transcript:
     """What of a streamed answer has been delivered downstream so far."""
 
-    __slots__ = ("_barrier", "_is_json", "_limit", "answer", "chars", "is_overlong", "joins")
+    __slots__ = ("_barrier", "_is_json", "answer", "chars", "is_overlong", "joins", "limit")
 
     def __init__(self, facts: RequestFacts, policy: StreamPolicy):
         self.answer = Assembly()
         self.chars = 0
         self.joins: list[JoinNote] = []
         self.is_overlong = False  # some of the text is no longer kept
-        self._limit = policy.max_transcript
+        self.limit = policy.max_transcript
         self._is_json = facts.output is not None
         self._barrier = _barrier_of_request(facts)
 
@@ -58,10 +58,8 @@ class Transcript:
         self.answer.add(event)
         if event.text:
             self.chars += len(event.text)
-            if self.chars > self._limit:
-                self.is_overlong = True
-                self.answer.drop_text()
-                self._barrier = "in an answer too long to be kept for it"
+            if self.chars > self.limit:
+                self.drop_text()
             elif self._is_json:
                 self._barrier = "inside JSON"
         if event.tools:
@@ -70,6 +68,12 @@ class Transcript:
             self._barrier = "after a refusal"
         elif event.has_other_content:
             self._barrier = "behind audio or citations"
+
+    def drop_text(self) -> None:
+        """Forgets the text, which is more than is kept, and with it any second stream."""
+        self.is_overlong = True
+        self.answer.drop_text()
+        self._barrier = "in an answer too long to be kept for it"
 
     def forbid(self, why: str) -> None:
         self._barrier = why
@@ -102,6 +106,8 @@ class StreamGate:
     much text of this stream.
     `join` is what the caller is told of a stream that goes on from another one, and says that one was begun.
     `write` writes events as they came; `write_anew` those that did not come in this form (default: the same).
+    `passes`: what `write` writes are the events' own bytes. Then the gate stands open (`is_open`) behind text that has
+    left: as long as nothing but more of it comes, it may leave at once, and only `pass_text` has to hear of it.
     """
 
     __slots__ = (
@@ -111,6 +117,7 @@ class StreamGate:
         "_holding",
         "_holds_json",
         "_joiner",
+        "_may_open",
         "_merge_at",
         "_note",
         "_pending",
@@ -127,6 +134,7 @@ class StreamGate:
         "content_at",
         "failure",
         "finished",
+        "is_open",
         "usage",
     )
 
@@ -141,6 +149,8 @@ class StreamGate:
         continuation: Continuation | None = None,
         join: JoinNote | None = None,
         write_anew: Write | None = None,
+        *,
+        passes: bool = False,
     ):
         self._note = join
         self._policy = policy
@@ -154,12 +164,14 @@ class StreamGate:
         self._holding = False  # from here on everything stays until the end
         self._pending: list[StreamEvent] = []
         self._counted: StreamEvent | None = None  # the last event that only counts tokens: it belongs to the end
+        self._may_open = passes and continuation is None and not self._holds_json
         self._can_merge = facts.n == 1 and not facts.logprobs and not facts.audio
         self._merge_at = MERGE_ABOVE
         self._size = 0
         self._text = 0  # characters that count towards `commit: {chars: N}`
         self._seen = False  # text that is more than white space, reasoning, or the like has come
         self.committed = join is not None
+        self.is_open = False
         self.failure: Failure | None = None
         self.finished = False
         self.content_at = 0.0
@@ -170,6 +182,7 @@ class StreamGate:
 
     def feed(self, event: StreamEvent, now: float) -> bytes:
         """Takes the next event; gives what may leave because of it."""
+        self.is_open = False
         if self.failure is not None:
             return b""
         if event.failure is not None:
@@ -195,8 +208,18 @@ class StreamGate:
                 self._tell_join()
             self._transcript.add(event)
             self.chars += len(event.text)
+            self.is_open = self._may_open and bool(event.text and event.raw) and not (event.choice or event.in_block)
             return self._written(event)
         return self._hold_back(event, now)
+
+    def pass_text(self, text: str) -> None:
+        """Hears of more text of the first choice that leaves as it came; only while `is_open`."""
+        transcript, size = self._transcript, len(text)
+        transcript.answer.first_text.append(text)
+        transcript.chars += size
+        self.chars += size
+        if transcript.chars > transcript.limit:
+            transcript.drop_text()
 
     def _written(self, event: StreamEvent) -> bytes:
         return self._write_anew(event) if type(event) is MadeEvent else self._write(event)

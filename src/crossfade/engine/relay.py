@@ -51,6 +51,7 @@ class Relay:
     __slots__ = (
         "_error_due",
         "_mode",
+        "_open",
         "_pieces",
         "_size",
         "body",
@@ -86,6 +87,7 @@ class Relay:
         self._size = 0
         self._error_due: float | None = None
         self._mode = _WHOLE
+        self._open: StreamGate | None = None  # the gate, while it stands open and this attempt is not over
 
     @property
     def held(self) -> int:
@@ -116,19 +118,33 @@ class Relay:
             self.runner.wake_by(self.timers.due())  # from the first byte on, silence counts
 
     def on_body(self, data: bytes) -> None:
-        if self.is_over:
-            return
+        gate, reader = self._open, self.reader
         try:
-            if self._mode == _EVENTS:
-                self._take_events(data)
-            elif self._mode == _WHOLE:
-                self._take_whole(data)
-            elif self._mode == _ERROR:
-                self._take_error(data)
-            else:
-                self._take_unknown(data)
+            if gate is None or reader is None or (more := reader.more_text(data)) is None:
+                self._take(data)
+                return
+            # All that `_take_events` comes to: first content and commit are behind us, no block is open, and more text
+            # is neither an end nor a failure.
+            out, text = more
+            now = perf_counter()
+            timers = self.timers
+            timers.last_byte_at = timers.last_content_at = now
+            gate.pass_text(text)
+            self.runner.write(self, out, now)
         except Exception as error:  # a fault of ours must end the request, and reach no other
             self._on_fault(error)
+
+    def _take(self, data: bytes) -> None:
+        if self.is_over:
+            return
+        if self._mode == _EVENTS:
+            self._take_events(data)
+        elif self._mode == _WHOLE:
+            self._take_whole(data)
+        elif self._mode == _ERROR:
+            self._take_error(data)
+        else:
+            self._take_unknown(data)
 
     def on_end(self) -> None:
         self.is_closed = True
@@ -265,6 +281,7 @@ class Relay:
                 is_ended = True
                 break
             timers.in_block = event.in_block
+        self._open = gate if isinstance(gate, StreamGate) and gate.is_open else None
         if gate.content_at == now:
             is_first = timers.first_content_at is None
             timers.on_content(now)
@@ -386,6 +403,7 @@ class Relay:
         if self.is_over:
             return
         self.is_over = True
+        self._open = None
         if isinstance(verdict, Accepted) and not self.is_closed:
             self.runner.engine.drain(self, now + DRAIN_TIME)
         elif not self.is_closed:
@@ -395,6 +413,7 @@ class Relay:
     def abort(self) -> None:
         """Ends the upstream call; nothing more is heard of it."""
         self.is_over = self.is_closed = True
+        self._open = None
         if self.call is not None:
             self.call.abort()
 

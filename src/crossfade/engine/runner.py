@@ -181,16 +181,18 @@ class Runner:
             return StreamCollector(self.job.check, MAX_BODY)
         if self._writer is None:
             self._writer = self.job.dialect.writer(self.facts, self.job.id)
+        passes = dialect == self.job.dialect.name and step.join is None
         return StreamGate(
             self.facts,
             self.policy.stream,
             self.dispatch.transcript,
-            self._writer.leg(dialect == self.job.dialect.name and step.join is None),
+            self._writer.leg(passes),
             self.job.check,
             self.job.received_at,
             step.continuation,
             step.join,
             self._writer.leg(False),
+            passes=passes,
         )
 
     # --- facts from relays -----------------------------------------------------------------------------------

@@ -261,12 +261,14 @@ class ClientConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        if len(data) <= READ_BYTES and not self._later:
+        if len(data) > READ_BYTES or self._later:
+            self._later += data
+            self._steer()  # or the loop would go on with this connection for as long as more has come
+            self._read_later()
+        elif self._is_in_head or self._exchange is None:
             self._read(data)
-            return
-        self._later += data
-        self._steer()  # or the loop would go on with this connection for as long as more has come
-        self._read_later()
+        else:
+            self._parse(data)
 
     def _read_later(self) -> None:
         """Reads a piece of what came, and leaves the rest to later turns."""
@@ -294,16 +296,8 @@ class ClientConnection(asyncio.Protocol):
         if self._unsent is not None:  # as above, just before a request would have left
             self._on_broken("spoken on by the server")
             return
-        if self._is_in_head and not self._may_read_head(data):
-            return
-        if not self._is_parsed(data):
-            return
-        if self._framing > RESPONSE_HEAD_BYTES:
-            self._fail(BadBytes(f"the response has more than {RESPONSE_HEAD_BYTES} bytes that are no content"))
-        elif self._is_complete:
-            self._finish()
-        elif self._framing < 0:
-            self._framing = 0  # many small pieces must not save up for a monstrous chunk line
+        if not self._is_in_head or self._may_read_head(data):
+            self._parse(data)
 
     def eof_received(self) -> None:
         self._read_all_later()
@@ -385,26 +379,31 @@ class ClientConnection(asyncio.Protocol):
             return True
         # Only as much as a head may be; the rest follows once the head is known to have ended.
         self._head += data[:room]
-        if self._is_parsed(data[:room]):
-            if self._is_complete:
-                self._is_kept_alive = False
-                self._finish()
-            elif self._is_in_head:
+        self._parse(data[:room], is_followed=True)
+        if self._exchange is not None:
+            if self._is_in_head:
                 self._fail(BadBytes(f"the response head is longer than {RESPONSE_HEAD_BYTES} bytes"))
-            elif self._exchange is not None:
+            else:
                 self._read(data[room:])
         return False
 
-    def _is_parsed(self, data: bytes) -> bool:
-        """Feeds the parser; False when that was the end of the exchange."""
+    def _parse(self, data: bytes, *, is_followed: bool = False) -> None:
+        """Feeds the parser, and ends the exchange where that was its end. `is_followed`: more has come already."""
         self._framing += len(data)
         try:
             if self._parser is not None:
                 self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             self._on_parser_error(error)
-            return False
-        return True
+            return
+        if self._framing > RESPONSE_HEAD_BYTES:
+            self._fail(BadBytes(f"the response has more than {RESPONSE_HEAD_BYTES} bytes that are no content"))
+        elif self._is_complete:
+            if is_followed:
+                self._is_kept_alive = False
+            self._finish()
+        elif self._framing < 0:
+            self._framing = 0  # many small pieces must not save up for a monstrous chunk line
 
     def _skip_interim(self, status: int, headers: ReceivedHeaders) -> None:
         if status < 100 or status == 101:

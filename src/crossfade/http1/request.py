@@ -7,13 +7,15 @@ may be given. It knows nothing of sockets, of the bytes that came in, or of what
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from crossfade.http1.head import HEAD_BYTES, HEADER_COUNT, Fields, RequestHead
 
 Headers = Sequence[tuple[str, str]] | Fields
+
+_NOT_OPEN: Final = "the answer is not started, or already finished"
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,16 +190,17 @@ class Request:
         has_chunks = not self._connection.is_http_1_0
         framing = "transfer-encoding: chunked\r\n" if has_chunks else ""
         self._held = self._connection.render_head(status, headers, framing)
-        self._has_chunks = has_chunks
+        self._has_chunks = has_chunks and self.method != "HEAD"
         self.is_started = True
         self._connection.on_started()
 
     def write(self, data: bytes) -> None:
         """Sends one chunk of a started answer, with the end of the loop's turn."""
-        self._check_open()
         if self.is_gone:
             return
-        framed = self._frame(data)
+        if self.is_finished or not self.is_started:
+            raise RuntimeError(_NOT_OPEN)
+        framed = b"%x\r\n%b\r\n" % (len(data), data) if self._has_chunks and data else self._framed(data)
         if self._held:
             framed, self._held = self._held + framed, b""
         if framed:
@@ -205,12 +208,13 @@ class Request:
 
     def finish(self, data: bytes = b"") -> None:
         """Ends a started answer, with last data if given, in one write."""
-        self._check_open()
         if self.is_gone:
             return
+        if self.is_finished or not self.is_started:
+            raise RuntimeError(_NOT_OPEN)
         self.is_finished = True
-        framed = self._held + self._frame(data)
-        if self._has_chunks and self.method != "HEAD":
+        framed = self._held + self._framed(data)
+        if self._has_chunks:
             framed += b"0\r\n\r\n"
         self._held = b""
         if framed:
@@ -236,16 +240,10 @@ class Request:
             self._held = b""
         self._connection.fail(self, error)
 
-    def _check_open(self) -> None:
-        if self.is_gone:
-            return
-        if not self.is_started or self.is_finished:
-            raise RuntimeError("the answer is not started, or already finished")
-
-    def _frame(self, data: bytes) -> bytes:
-        if not data or self.method == "HEAD":
-            return b""
-        return b"%x\r\n%b\r\n" % (len(data), data) if self._has_chunks else data
+    def _framed(self, data: bytes) -> bytes:
+        if self._has_chunks:
+            return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+        return b"" if self.method == "HEAD" else data
 
     def __repr__(self) -> str:
         step = "gone" if self.is_gone else "finished" if self.is_finished else "started" if self.is_started else "open"

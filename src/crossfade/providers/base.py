@@ -50,6 +50,11 @@ class StreamReader(Protocol):
         """The events that `data` completes. An event that cannot be decoded is skipped and counted in
         `undecodable`; more than 1 MiB without an event's end gives an event with a failure."""
 
+    def more_text(self, data: bytes) -> tuple[bytes, str] | None:
+        """The event and its text where `data` is one whole event that only goes on with the text of the event before:
+        `feed` would give it with this `raw` and `text`, and nothing more to decide on. None otherwise, and then
+        nothing is taken. Never raises. It is for streams that are passed on, and may be None always."""
+
     def close(self) -> Sequence[StreamEvent]:
         """What the end of the body completes (a last event without its blank line)."""
 

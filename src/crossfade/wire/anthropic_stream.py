@@ -99,6 +99,9 @@ class AnthropicStreamReader:
             events.append(StreamEvent(failure=Failure(reason=FailureReason.MALFORMED_OUTPUT, detail=detail)))
         return events
 
+    def more_text(self, data: bytes) -> None:
+        """Nothing is passed on as it came, so there is no short way."""
+
     def close(self) -> Sequence[StreamEvent]:
         """What the end of the body completes: a last event without its blank line, an error that was no stream."""
         rest = self._splitter.rest()

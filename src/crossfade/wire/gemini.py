@@ -321,6 +321,9 @@ class GeminiReader:
             out.append(StreamEvent(failure=_malformed(f"an event of more than {MAX_EVENT} bytes")))
         return out
 
+    def more_text(self, data: bytes) -> None:
+        """Nothing is passed on as it came, so there is no short way."""
+
     def close(self) -> Sequence[StreamEvent]:
         """What a last event without its blank line holds."""
         out: list[StreamEvent] = []

@@ -194,6 +194,25 @@ class ChunkReader:
             case StreamEnd.FINISH_OR_MARKER:
                 return finished or self._has_marker
 
+    def more_text(self, data: bytes) -> tuple[bytes, str] | None:
+        """The event and its text where `data` is one whole event that only goes on with the text before it; None, and
+        nothing is taken, otherwise."""
+        if self._head is None or data[:6] != b"data: " or data[-2:] != b"\n\n" or self._splitter.pending:
+            return None
+        line = data[6:-2]
+        if 10 in line:  # a line feed, by its number: looked for as bytes, it costs an exception inside CPython
+            return None
+        try:
+            chunk = _decode_text(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        text = chunk.choices[0].delta.content
+        if not text:
+            return None
+        if chunk.usage is None and self._strip_usage:
+            data = data.replace(_NULL_USAGE, b"", 1)
+        return data, text
+
     def feed(self, data: bytes) -> Sequence[StreamEvent]:
         """The events that `data` completes."""
         if (
@@ -233,20 +252,13 @@ class ChunkReader:
 
     def _read_line(self, raw: bytes) -> Sequence[StreamEvent]:
         """An event of one line of data. Ids and the like are taken from the event before: the first ones count."""
-        if self._head is not None:
-            try:
-                chunk = _decode_text(raw[6:])
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                return self._read_data("", raw[6:-2], raw)
-            if self._strip_usage and chunk.usage is None:
-                raw = raw.replace(_NULL_USAGE, b"", 1)
+        if self._head is not None and (more := self.more_text(raw)) is not None:
             name, model, created = self._head
-            text = chunk.choices[0].delta.content
-            return (StreamEvent(raw=raw, text=text, id=name, model=model, created=created),)
+            return (StreamEvent(raw=more[0], text=more[1], id=name, model=model, created=created),)
         return self._read_data("", raw[6:-2], raw)
 
     def _read_data(self, name: str, data: bytes, raw: bytes) -> Sequence[StreamEvent]:
-        self._head = None
+        before, self._head = self._head, None
         if data[:1] != b"{" or name == "error":
             return self._special(name, data, raw)
         try:
@@ -267,6 +279,8 @@ class ChunkReader:
             raw = raw.replace(_NULL_USAGE, b"", 1)
         event = self._event(chunk, choices[0], raw)
         if event.text and event.failure is None and self._open == _FIRST_ONLY and not event.choice:
+            if before is not None:  # as in `_read_line`: how the bytes were split makes no difference
+                event.id, event.model, event.created = before
             self._head = event.id, event.model, event.created
         return (event,)
 
