@@ -21,6 +21,7 @@ from crossfade.core.failure import (
     DISPOSITIONS,
     Failure,
     FailureReason,
+    HealthEffect,
     Origin,
     Phase,
     fallback_reasons,
@@ -44,6 +45,12 @@ LISTS = [
 LIMITS = {FailureReason.RATE_LIMIT, FailureReason.QUOTA_EXHAUSTED}
 USUAL = [FailureReason.SERVER_ERROR, FailureReason.TIMEOUT, FailureReason.RATE_LIMIT]
 TRIAL_COMPANION = 2.0
+OUTAGE = frozenset(
+    reason
+    for reason, row in DISPOSITIONS.items()
+    if row.health in (HealthEffect.FAILURE, HealthEffect.ROUTE_AND_BREAKER)
+)
+"""Reasons that open a breaker."""
 
 
 class Request:
@@ -231,6 +238,8 @@ class Request:
             assert len(used) == 1, "such a retry is made once"
         names = {send.target.name for send in self.sends.values()}
         left = [one for one in self.plan.rungs if one.name not in names and one.name not in self.skipped()]
+        if self.skipped() and self.policy.fallback_on.isdisjoint(OUTAGE):
+            left = []  # behind a rung that is out, no other may answer here
         assert len(self.sends) + len(left) < self.most_calls, "every other rung keeps its call"
 
     def check_reasons(self, step: Send) -> None:

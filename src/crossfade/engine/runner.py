@@ -226,7 +226,10 @@ class Runner:
     def on_verdict(self, relay: Relay, verdict: Verdict, now: float) -> None:
         number, head, dispatch = relay.send.attempt, relay.head, self.dispatch
         if head is not None:
-            dispatch.on_head(number, head.status, relay.upstream.provider.request_id(head.headers))
+            # An error that was read names its exchange by itself.
+            is_named = isinstance(verdict, Rejected) and verdict.failure.request_id is not None
+            name = None if is_named else relay.upstream.provider.request_id(head.headers)
+            dispatch.on_head(number, head.status, name)
         if self._winner is relay:
             self._winner = None
         dispatch.on_verdict(number, verdict, now)

@@ -38,7 +38,7 @@ class OpenAIProvider:
         self.vendor = vendor
         self._secrets = Secrets()
         self._marks_prefix = vendor.name in _MARKS_PREFIX
-        self._errors = ErrorMemory()
+        self._errors = ErrorMemory(self._secrets)
         self._known_headers: dict[str | None, tuple[tuple[str, str], ...]] = {}
 
     def __repr__(self) -> str:
@@ -113,7 +113,7 @@ class OpenAIProvider:
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
         """What an answer with a status other than 2xx means."""
-        return self._secrets.cleaned(self._errors.failure(status, headers, body))
+        return self._errors.failure(status, headers, body)
 
     def completion(self, body: bytes) -> Completion | Failure:
         """A 2xx body; a Failure for an error in it, and for what is no answer."""
