@@ -293,6 +293,7 @@ class Request:
             return  # an open breaker may have ended such a walk early
         called = {send.target.name for send in self.sends.values()}
         overflowed = any(f.reason is FailureReason.CONTEXT_OVERFLOW for f in self.failed.values())
+        has_tried_early = any(send.mode == "trial" for send in self.sends.values())  # once a request
         for one in self.plan.rungs:
             if one.name in called or overflowed:
                 continue
@@ -300,7 +301,8 @@ class Request:
                 standing = self.sim.board.of(target).standing(now)
                 assert isinstance(standing, Out), f"{target.key} could have been called"
                 if not standing.is_ejection:
-                    assert standing.reason == "trial_in_flight" or self.sim.is_poor, f"{target.key} had no last resort"
+                    is_excused = has_tried_early or self.sim.is_poor or standing.reason == "trial_in_flight"
+                    assert is_excused, f"{target.key} had no last resort"
 
 
 class Simulation:
