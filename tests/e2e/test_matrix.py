@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from crossfade.core.events import FallbackTriggered, RequestEnded
+from crossfade.core.events import AttemptRow, FallbackTriggered, RequestEnded
 from crossfade.core.failure import FailureReason as R
 from crossfade.simulator.faults import FAULTS
 from crossfade.simulator.thread import ProviderSimulator
@@ -27,12 +27,16 @@ from tests.e2e.harness import (
     gathered,
     run,
 )
+from tests.e2e.pulse import Pulse
 
 CHAIN = {"a": "openai", "b": "anthropic", "c": "gemini", "d": "openai:gpt-5.4-mini"}
 POSITIONS = {"first": 0, "middle": 1, "last_but_one": 2}
 MODES = ("buffered", "assembled", "streamed")
-MOST = 3.9
-"""Seconds that one failed target may cost with timers of 2 s: one of them, and what a busy machine adds."""
+LIMIT = 2.0
+"""Seconds of every timer, as `QUICK` has them."""
+MOST = 2.5
+"""Seconds that one failed target may cost with timers of 2 s, by the gateway's own record. What the loop itself was
+late meanwhile, since the machine had other things to do, is allowed beside it."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -128,7 +132,14 @@ class Case(msgspec.Struct, frozen=True):
 
 CASES = [Case(row, position, mode) for row in ROWS for position in POSITIONS for mode in row.modes]
 
-Outcome = tuple[Answer, RequestEnded, list[FallbackTriggered]]
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What a case came to. `late`: the seconds that the loop was late while it was under way."""
+
+    answer: Answer
+    row: RequestEnded
+    fallbacks: list[FallbackTriggered]
+    late: float
 
 
 @pytest.fixture(scope="module")
@@ -137,11 +148,17 @@ def outcomes(request: pytest.FixtureRequest, simulator: ProviderSimulator) -> di
     items = [item for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
     wanted = [item.callspec.params["case"] for item in items if "case" in item.callspec.params]
     wanted.sort(key=lambda case: not case.row.reasons & {R.TIMEOUT, R.STREAM_STALLED})  # those that wait, first
-    found = run(gathered((play(case, simulator) for case in wanted), at_once=32), timeout=170)
+    found = run(play_all(wanted, simulator), timeout=170)
     return dict(zip(wanted, found, strict=True))
 
 
-async def play(case: Case, simulator: ProviderSimulator) -> Outcome:
+async def play_all(cases: list[Case], simulator: ProviderSimulator) -> list[Outcome | BaseException]:
+    pulse = Pulse()
+    async with pulse.beating():
+        return await gathered((play(case, simulator, pulse) for case in cases), at_once=32)
+
+
+async def play(case: Case, simulator: ProviderSimulator, pulse: Pulse) -> Outcome:
     """One case: what comes before the place fails plainly, so that it is reached."""
     place = POSITIONS[case.position]
     names = list(CHAIN)
@@ -157,8 +174,9 @@ async def play(case: Case, simulator: ProviderSimulator) -> Outcome:
             stage.schedule(name, then="503")
         if case.row.fault != "dead_port":
             stage.schedule(names[place], then=case.row.fault)
+        late = pulse.late
         answer = await stage.ask(stream=case.mode == "streamed", **asked(case.row))
-        return answer, stage.record.last, stage.record.told_of(FallbackTriggered)
+        return Outcome(answer, stage.record.last, stage.record.told_of(FallbackTriggered), pulse.late - late)
 
 
 def asked(row: Row) -> dict[str, Any]:
@@ -174,7 +192,7 @@ def test_fallback_gives_the_healthy_answer(case: Case, outcomes: dict[Case, Outc
     outcome = outcomes[case]
     if isinstance(outcome, BaseException):
         raise outcome
-    answer, row, fallbacks = outcome
+    answer, row, fallbacks = outcome.answer, outcome.row, outcome.fallbacks
     place = POSITIONS[case.position]
     check_answer(case.row, answer)
     failed = [a for a in row.attempts if a.reason is not None]
@@ -182,7 +200,7 @@ def test_fallback_gives_the_healthy_answer(case: Case, outcomes: dict[Case, Outc
     assert [*dict.fromkeys(names)] == list(CHAIN)[: place + 1]
     struck = [a for a, name in zip(failed, names, strict=True) if name == list(CHAIN)[place]]
     assert {a.reason for a in struck} <= case.row.reasons
-    assert max(a.latency_s for a in struck) <= MOST
+    check_times(row, struck, outcome.late)
     last = row.attempts[-1]
     assert last.reason is None and row.served == last.target
     assert last.target.partition("-")[2].startswith(list(CHAIN)[place + 1])
@@ -190,6 +208,17 @@ def test_fallback_gives_the_healthy_answer(case: Case, outcomes: dict[Case, Outc
     assert row.fallbacks == place + 1 == len(fallbacks)
     assert row.bytes_out > 0 and row.output_tokens
     check_headers(answer, row, place)
+
+
+def check_times(row: RequestEnded, struck: list[AttemptRow], late: float) -> None:
+    """A target that is waited for is given up by its own limit, and soon after that: the others failed at once."""
+    for attempt in struck:
+        if attempt.reason in (R.TIMEOUT, R.STREAM_STALLED):
+            assert attempt.detail.endswith(f" {LIMIT} s")
+            assert attempt.latency_s >= LIMIT
+    cost = struck[-1].started_s + struck[-1].latency_s - struck[0].started_s
+    assert cost <= MOST + late
+    assert row.time_lost_s <= MOST + late
 
 
 def check_answer(row: Row, answer: Answer) -> None:
