@@ -1,4 +1,4 @@
-"""`crossfade try`: one real request, a fault injected below the gateway's own detection, and the walk in plain words."""
+"""`crossfade try`: one real request, a fault injected below the gateway's detection, and the walk in plain words."""
 
 from __future__ import annotations
 

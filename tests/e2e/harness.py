@@ -25,6 +25,8 @@ from crossfade.gateway import Gateway
 from crossfade.providers.registry import VENDORS
 from crossfade.simulator.thread import ProviderSimulator
 from crossfade.testing import healthy_text
+from crossfade.transport.http import HttpTransport
+from crossfade.transport.pool import PoolLimits
 from tests.support import run as run_bounded
 
 T = TypeVar("T")
@@ -261,14 +263,16 @@ async def stage(
     environ: dict[str, str] | None = None,
     health: HealthPolicy = DEFAULT_HEALTH,
     tune: Callable[[Route], Route] | None = None,
+    pool: PoolLimits | None = None,
 ) -> AsyncIterator[Stage]:
-    """A gateway on a free port. `tune` changes what configuration has no key for."""
+    """A gateway on a free port. `tune` and `pool` change what configuration has no key for."""
     config = config_of(text, environ)
     if tune is not None:
         routes = {name: tune(route) for name, route in config.routes.items()}
         config = msgspec.structs.replace(config, routes=routes)
     record = Record()
-    async with await Gateway.open(config, environ or {}, record, health=health) as gateway:
+    transport = None if pool is None else HttpTransport(loop=asyncio.get_running_loop(), limits=pool)
+    async with await Gateway.open(config, environ or {}, record, health=health, transport=transport) as gateway:
         yield Stage(gateway, record, simulator, mark)
 
 

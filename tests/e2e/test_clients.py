@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import random
 import socket
 import struct
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 from crossfade.core.failure import FailureReason as R
 from crossfade.core.policy import BreakerPolicy, HealthPolicy
 from crossfade.simulator.thread import ProviderSimulator
+from crossfade.transport.pool import PoolLimits
 from tests.e2e.harness import MESSAGES, QUICK, TEXT, WEATHER, Stage, chain_stage, open_files, raw_request, run, until
+from tests.transport.support import FullBacklog
 
 CLIENTS = 1000
 AT_ONCE = 100
-CHAIN = {"a": "openai", "b": "anthropic", "c": "gemini"}
+POOL = PoolLimits(max_open_per_endpoint=50)
+"""Upstream connections; the rest of those at once queue for one."""
+CHAIN = {"a": "openai", "b": "anthropic", "c": "gemini", "x": "openai"}
+"""`x` is at a port that neither accepts nor refuses."""
 
 # What the first target does meanwhile, and what the request adds.
 MOMENTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "asking": ("ok", {}),
     "connecting": ("ok", {}),
     "before the head": ("silence", {}),
     "slow head": ("slow_head; seconds=0.05", {}),
@@ -76,14 +84,15 @@ class Leaver:
         name = f"m{KINDS.index(self.moment)}"
         fields = MOMENTS[self.moment][1]
         whole = raw_request({"model": name, "messages": MESSAGES, "stream": self.stream, **fields})
-        return whole[: len(whole) // 2] if self.moment == "connecting" else whole
+        return whole[: len(whole) // 2] if self.moment == "asking" else whole
 
 
 def routes() -> str:
     """A route for each moment, so that the simulator can tell them apart by their models."""
     lines = []
-    for number in range(len(KINDS)):
-        chain = f"['{{mark}}a/model-{number}', '{{mark}}b/claude-opus-5', '{{mark}}c/gemini-3.8-flash']"
+    for number, moment in enumerate(KINDS):
+        first = "x" if moment == "connecting" else "a"
+        chain = f"['{{mark}}{first}/model-{number}', '{{mark}}b/claude-opus-5', '{{mark}}c/gemini-3.8-flash']"
         lines.append(f"  m{number}: {{chain: {chain}, first_content_timeout: 5s, retry: {{delay: 300ms}}}}")
     return "\n".join(lines)
 
@@ -91,36 +100,58 @@ def routes() -> str:
 def test_a_thousand_clients_leave_at_random_moments(simulator: ProviderSimulator) -> None:
     async def main() -> None:
         simulator.reset()
-        async with chain_stage(simulator, CHAIN, "", tail=routes(), health=UNMOVED) as stage:
-            for number, moment in enumerate(KINDS):
-                simulator.schedule(provider=f"{stage.mark}a", model=f"model-{number}", then=MOMENTS[moment][0])
-            assert (await stage.ask()).text == TEXT
-            stage.schedule("b", then="ok; pace=0.01")  # so that a stream that goes on takes its time, too
-            gc.collect()
-            files, tasks = open_files(), len(asyncio.all_tasks())
-            draw = random.Random(20_261_123)
-            turns = asyncio.Semaphore(AT_ONCE)
+        with FullBacklog() as full:
+            more = {"x": f"base_url: 'http://127.0.0.1:{full.port}/v1'"}
+            async with chain_stage(simulator, CHAIN, "", tail=routes(), health=UNMOVED, pool=POOL, more=more) as stage:
+                await leave(stage)
 
-            async def one(number: int) -> None:
-                async with turns:
-                    moment = KINDS[number % len(KINDS)]
-                    await Leaver(
-                        stage, moment, draw.random() ** 2 * 0.6, draw.random() < 0.5, draw.random() < 0.7
-                    ).run()
+    async def leave(stage: Stage) -> None:
+        for number, moment in enumerate(KINDS):
+            simulator.schedule(provider=f"{stage.mark}a", model=f"model-{number}", then=MOMENTS[moment][0])
+        assert (await stage.ask()).text == TEXT
+        stage.schedule("b", then="ok; pace=0.01")  # so that a stream that goes on takes its time, too
+        gc.collect()
+        files, tasks = open_files(), len(asyncio.all_tasks())
+        draw = random.Random(20_261_123)
+        turns = asyncio.Semaphore(AT_ONCE)
 
+        async def one(number: int) -> None:
+            async with turns:
+                moment = KINDS[number % len(KINDS)]
+                await Leaver(stage, moment, draw.random() ** 2 * 0.6, draw.random() < 0.5, draw.random() < 0.7).run()
+
+        queued: list[bool] = []
+        async with watched(stage, queued):
             await asyncio.gather(*(one(number) for number in range(CLIENTS)))
-            await check_nothing_is_left(stage, files, tasks)
-            check_records(stage)
-            check_health(stage)
-            assert (await stage.ask(stream=True)).text == TEXT
+        assert any(queued), "nobody had to queue"
+        await check_nothing_is_left(stage, files, tasks)
+        check_records(stage)
+        check_health(stage)
+        assert (await stage.ask(stream=True)).text == TEXT
 
     run(main(), timeout=60)
+
+
+@contextlib.asynccontextmanager
+async def watched(stage: Stage, queued: list[bool]) -> AsyncIterator[None]:
+    """Looks now and then whether calls wait for a connection."""
+
+    async def look() -> None:
+        while True:
+            queued.append("waiting=0" not in repr(stage.gateway.engine.transport))
+            await asyncio.sleep(0.01)
+
+    task = asyncio.ensure_future(look())
+    try:
+        yield
+    finally:
+        task.cancel()
 
 
 async def check_nothing_is_left(stage: Stage, files: int, tasks: int) -> None:
     engine: Any = stage.gateway.engine
     await until(lambda: not engine.runners and not engine.draining)
-    for name in CHAIN:
+    for name in "abc":
         await until(lambda name=name: stage.counts(name)["in_flight"] == 0)  # type: ignore[misc]
     await until(lambda: engine._ticker is None)
     await until(lambda: len(asyncio.all_tasks()) <= tasks)
