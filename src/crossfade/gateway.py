@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
 import random
@@ -224,8 +225,9 @@ async def _listener(
     try:
         return await Listener.open(address.host, address.port, handler, limits, before_pieces=before_pieces)
     except OSError as error:
-        why = os.strerror(error.errno) if error.errno else str(error)
-        hint = "stop what listens there, or change it"
+        # Names that cannot be looked up have numbers of their own, below nought.
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+        hint = "stop what listens there, or change it" if error.errno == errno.EADDRINUSE else "change it"
         raise ConfigErrors(
             [ConfigError(f"cannot listen on {address}: {why}; {hint}", file=config.file, field=f"server.{what}")]
         ) from None
