@@ -153,6 +153,19 @@ def test_a_port_in_use_is_named_with_its_line(tmp_path: Path, simulator: Provide
     assert "Traceback" not in said
 
 
+def test_a_port_in_use_that_an_option_named_is_the_options_mistake(
+    tmp_path: Path, simulator: ProviderSimulator, serve: Serve
+) -> None:
+    written(tmp_path, simulator)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        served = serve("--listen", f"127.0.0.1:{taken.getsockname()[1]}")
+        assert served.process.wait(20) == 2
+    served.wait_for("--listen: cannot listen on 127.0.0.1:")
+    assert "crossfade.yaml" not in "".join(served.errors)
+
+
 def test_a_reload_serves_new_requests_and_a_bad_one_changes_nothing(
     tmp_path: Path, simulator: ProviderSimulator, serve: Serve
 ) -> None:

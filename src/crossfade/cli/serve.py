@@ -56,7 +56,10 @@ def serve(config: Path | None, listen: str | None, admin: str | None, drain: flo
 
     _open_files()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(loaded, again, os.environ, keys, drain))
+        try:
+            runner.run(_serve(loaded, again, os.environ, keys, drain))
+        except ConfigErrors as errors:
+            raise located(_of_options(errors, listen=listen, admin=admin), os.environ) from None
 
 
 def _open_files() -> None:
@@ -79,10 +82,7 @@ async def _serve(
         loop.add_signal_handler(number, signals.put_nowait, None)
     recorder = open_recorder(config, loop)
     try:
-        try:
-            gateway = await Gateway.open(config, environ, recorder, extra_keys=keys)
-        except ConfigErrors as errors:
-            raise located(errors, environ) from None
+        gateway = await Gateway.open(config, environ, recorder, extra_keys=keys)
         loop.add_signal_handler(signal.SIGHUP, _reload, gateway, again, environ)
         settle_memory()
         click.echo(f"crossfade: ready on {gateway.url}/v1 (status on {gateway.admin_url}/status)")
@@ -121,6 +121,17 @@ def _with_addresses(config: Config, listen: str | None, admin: str | None) -> Co
             raise ConfigErrors([ConfigError(str(error), field=f"--{name}")]) from None
     server = msgspec.structs.replace(config.server, **changes)
     return msgspec.structs.replace(config, server=server)
+
+
+def _of_options(errors: ConfigErrors, **given: str | None) -> ConfigErrors:
+    """The errors, and those about what an option said under the option's name: the file is not at fault."""
+    names = {f"server.{name}": f"--{name}" for name, value in given.items() if value is not None}
+    return ConfigErrors(
+        [
+            ConfigError(error.message, field=names[error.field]) if error.field in names else error
+            for error in errors.errors
+        ]
+    )
 
 
 def _made_keys(config: Config) -> list[tuple[str, Key]]:
