@@ -14,7 +14,7 @@ from crossfade.core.exchange import RequestFacts
 from crossfade.core.failure import FailureReason as R
 from crossfade.core.limits import attempt_limits, reserve
 from crossfade.core.policy import BreakerPolicy, HealthPolicy, TimeoutPolicy
-from crossfade.edge.intake import admit
+from crossfade.edge.intake import Caller, Intake
 from crossfade.simulator.thread import ProviderSimulator
 from crossfade.wire.openai_chat import read_request
 from tests.e2e.harness import QUICK, TEXT, chain_stage, config_of, run, sdk, until
@@ -207,15 +207,17 @@ def test_what_a_client_with_twenty_seconds_leaves_to_each_target() -> None:
     )
 
     body = b'{"model":"chat","messages":[{"role":"user","content":"Hello"}]}'
+    intake = Intake(Directory(config))
     for header in ("x-stainless-read-timeout", "x-stainless-timeout"):
+        caller = Caller.of({header: "20"}, None)
         inbound = read_request(body, {})
-        admitted = admit(Directory(config), inbound.ours, inbound.facts, {header: "20"}, None)
+        admitted = intake.admit(inbound.ours, inbound.facts, caller)
         assert admitted.overall == 19.5
     target = config.routes["chat"].chain[0].targets[0]
     left = 19.5 - reserve(19.5, 2)
     assert left == 13.0
-    limits = attempt_limits(target, RequestFacts(), TimeoutPolicy(), admitted.caller, is_streamed=True, remaining=left)
+    limits = attempt_limits(target, RequestFacts(), TimeoutPolicy(), admitted.limits, is_streamed=True, remaining=left)
     # Asked for a stream, a silent primary is given up after 12 s, and 7.5 s remain for the second.
     assert (limits.first_content, limits.to_commit) == (12.0, 13.0)
     streamed = read_request(body[:-1] + b',"stream":true}', {})
-    assert admit(Directory(config), streamed.ours, streamed.facts, {header: "20"}, None).overall == 600.0
+    assert intake.admit(streamed.ours, streamed.facts, caller).overall == 600.0
