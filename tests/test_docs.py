@@ -212,17 +212,16 @@ def test_every_constant_of_the_policies_is_documented() -> None:
 # --- events, headers, codes ----------------------------------------------------------------------------------
 
 OUR_HEADERS = {
-    name for path in source_files() for name in re.findall(r"\bx-crossfade-[a-z-]*[a-z]\b", path.read_text())
+    name for path in source_files() for name in re.findall(r"(?:\\n|\b)(x-crossfade-[a-z-]*[a-z])\b", path.read_text())
 }
 
 
 def response_headers() -> set[str]:
-    """The headers that answers are given, by the pairs that the code writes."""
+    """The headers that answers are given, by the pairs and the lines that the code writes."""
     text = "".join(path.read_text() for path in source_files("engine", "edge"))
-    return set(re.findall(r"\(\"(x-[a-z-]+|retry-after)\", [^)]", text)) - {"x-api-key"} - _NAMES_OF_UPSTREAM
-
-
-_NAMES_OF_UPSTREAM = {"x-goog-request-id"}
+    pairs = re.findall(r"\(\"(x-[a-z-]+|retry-after)\", [^)]", text)
+    lines = re.findall(r"(?:\\n|\b)(x-[a-z-]+|retry-after): ", text)
+    return {*pairs, *lines} - {"x-api-key"}
 
 
 def codes() -> dict[str, set[int]]:
