@@ -185,9 +185,10 @@ class Dispatch:
             step = self._ask_again(now)
             if step is not None:
                 return step
-        step = self._walk_on(now) or self._second_look(now)
-        if step is not None:
-            return step
+        return self._walk_on(now) or self._second_look(now) or self._final(now)
+
+    def _final(self, now: float) -> Deliver | GiveUp:
+        """The outcome of a walk that cannot go on."""
         if self._outcome is None:
             self._outcome = self._ended(now)
         return self._outcome

@@ -281,8 +281,6 @@ class Runner:
         """Looks after every limit of the request; called when `due` has come."""
         for relay in [r for r in self._relays.values() if not r.is_over]:
             relay.on_tick(now)
-        if self.is_done:
-            return
         if now >= self._wait_until:
             self._advance(now)
         if self.is_done:

@@ -346,7 +346,7 @@ class ChunkedBody:
         self._left = 0  # content bytes still to come of the open chunk
         self._is_chunk_open = False  # the CR LF behind the chunk's content is still to come
         self._excess = 0
-        self._chunks_left: float = CHUNK_COUNT
+        self._chunks_left = float(CHUNK_COUNT)
         self._trailer_bytes = -1  # -1: the last chunk has not been seen
         self.is_complete = False
         self.rest = b""

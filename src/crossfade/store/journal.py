@@ -219,8 +219,7 @@ class Journal:
                 self._degrade("does not keep up")
             return False
         self._waiting.append(_Group(number, self._timer() + SYNC_LIMIT, thens))
-        if self._look is None:
-            self._look = self._loop.call_later(SYNC_LIMIT, self._on_look)
+        self._look_again(SYNC_LIMIT)
         return True
 
     def _call(self, then: Then) -> None:
@@ -269,8 +268,12 @@ class Journal:
         self._backlog.note_trouble()
         self._report("error", f"journal {self._file.folder} {what}; lines wait in memory, answers do not wait")
         self._release(len(self._waiting))
+        self._look_again(LOOK_EVERY)
+
+    def _look_again(self, seconds: float) -> None:
+        """Has `_on_look` called then, unless it will be anyway."""
         if self._look is None:
-            self._look = self._loop.call_later(LOOK_EVERY, self._on_look)
+            self._look = self._loop.call_later(seconds, self._on_look)
 
     def _on_look(self) -> None:
         """Once in a while: has the disk recovered, have answers waited too long, is there a loss to report?"""
@@ -286,9 +289,9 @@ class Journal:
         elif self._waiting and self._waiting[0].until <= now:
             self._degrade(f"is slow: the disk took more than {SYNC_LIMIT:g} s")
         if self.is_degraded:
-            self._look = self._look or self._loop.call_later(LOOK_EVERY, self._on_look)
+            self._look_again(LOOK_EVERY)
         elif self._waiting:
-            self._look = self._loop.call_later(max(0.001, self._waiting[0].until - now), self._on_look)
+            self._look_again(max(0.001, self._waiting[0].until - now))
 
     def _lose(self, count: int, why: str) -> None:
         """Counts lost lines, and reports those not reported yet, once a minute."""
