@@ -70,13 +70,8 @@ class Members(msgspec.Struct, eq=False):
         """Raises InvalidRequest where one of `names` is a key twice, in whatever spelling."""
         if len(self.raw) > MAX_ODD:
             raise InvalidRequest("A body of more than 1 MiB must have each key once, spelled without escapes.")
-        seen: list[str] = []
-
-        def keep(pairs: list[tuple[str, Any]]) -> None:
-            seen[:] = [name for name, _ in pairs]  # the last call is the outermost object's
-
         try:
-            json.loads(self.raw, object_pairs_hook=keep)
+            seen: list[str] = json.loads(self.raw, object_pairs_hook=_keys_of)
         except (ValueError, RecursionError):
             raise InvalidRequest("The body cannot be read as JSON.") from None
         for name in names:
@@ -106,6 +101,10 @@ def read_members(raw: bytes) -> Members:
     members = Members(raw, values, False, False, {})
     members.can_splice = members.find_places()
     return members
+
+
+def _keys_of(pairs: list[tuple[str, Any]]) -> list[str]:
+    return [name for name, _ in pairs]
 
 
 def _end_of_blanks(raw: bytes, at: int) -> int:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 from crossfade.core.errors import InvalidRequest
 from crossfade.core.exchange import Ability, ChatRequest, Continuation, OutputFormat, RequestFacts
 from crossfade.core.target import Dialect, Target
+from crossfade.wire import openai_request_shapes as shapes
 from crossfade.wire.bounds import has_more_parts, is_utf8
 from crossfade.wire.openai_bodies import Members, edited_body, read_members
 from crossfade.wire.openai_canonical import read_canonical
@@ -62,88 +63,20 @@ MAX_FIELD: Final = 256 * 1024
 _LARGE: Final = 256 * 1024
 _MOST_DATA: Final = 10_000
 
-_NO: Final = msgspec.Raw()
 
-
-class _Part(msgspec.Struct, gc=False):
-    type: str = ""
-
-
-class _Message(msgspec.Struct, gc=False):
-    role: str
-    content: str | list[_Part] | None = None
-    tool_call_id: str | None = None
-
-
-class _TextMessage(msgspec.Struct, gc=False):
-    role: str
-    content: str | None = None
-
-
-class _StreamOptions(msgspec.Struct, gc=False):
-    include_usage: bool | None = None
-
-
-class _Named(msgspec.Struct, gc=False):
-    name: str
-
-
-class _Tool(msgspec.Struct, gc=False):
-    type: str = "function"
-    function: _Named | None = None
-
-
-class _JsonSchema(msgspec.Struct, gc=False):
-    name: str = "output"
-    description: str | None = None
-    schema: msgspec.Raw = _NO
-    strict: bool | None = None
-
-
-class _ResponseFormat(msgspec.Struct, gc=False):
-    type: str
-    json_schema: _JsonSchema | None = None
-
-
-class _Request(msgspec.Struct, gc=False):
-    messages: list[_Message]
-    model: str | None = None
-    stream: bool | None = None
-    n: int | None = None
-    stream_options: _StreamOptions | None = None
-    tools: list[_Tool] | None = None
-    tool_choice: msgspec.Raw = _NO
-    functions: list[_Named] | None = None
-    function_call: msgspec.Raw = _NO
-    response_format: _ResponseFormat | None = None
-    stop: msgspec.Raw = _NO
-    logprobs: bool | None = None
-    modalities: msgspec.Raw = _NO
-    reasoning_effort: msgspec.Raw = _NO
-    reasoning: msgspec.Raw = _NO
-    thinking: msgspec.Raw = _NO
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
-    fallback_models: msgspec.Raw = _NO
-    models: msgspec.Raw = _NO
-    fallbacks: msgspec.Raw = _NO
-    fallback_on: msgspec.Raw = _NO
-    crossfade: msgspec.Raw = _NO
-
-
-_decode = msgspec.json.Decoder(_Request).decode
-_decode_texts = msgspec.json.Decoder(list[_TextMessage]).decode
+_decode = msgspec.json.Decoder(shapes.Request).decode
+_decode_texts = msgspec.json.Decoder(list[shapes.TextMessage]).decode
 _decode_text = msgspec.json.Decoder(str).decode
 _decode_bool = msgspec.json.Decoder(bool).decode
-_RARE: Final = frozenset(_Request.__struct_fields__) - {"messages", "model", "stream"}
+_RARE: Final = frozenset(shapes.Request.__struct_fields__) - {"messages", "model", "stream"}
 """Fields that decide something and are not read on the short way."""
 _decode_any = msgspec.json.Decoder().decode
 
 
-def _value(given: _Request, field: str) -> Any:
+def _value(given: shapes.Request, field: str) -> Any:
     """The value of a field that was left as JSON text; None where there is none. Raises InvalidRequest."""
     raw = getattr(given, field)
-    if raw is _NO:
+    if raw is shapes.NO:
         return None
     if len(raw) > MAX_FIELD:
         raise InvalidRequest(f"`{field}` is longer than {MAX_FIELD // 1024} KiB.", param=field)
@@ -153,8 +86,6 @@ def _value(given: _Request, field: str) -> Any:
 class ChatInbound(msgspec.Struct, eq=False):
     """A caller's chat request; an `Inbound`. Made by `read_request`."""
 
-    dialect: ClassVar[Dialect] = "openai"
-
     members: Members
     facts: RequestFacts
     ours: Ours
@@ -162,6 +93,7 @@ class ChatInbound(msgspec.Struct, eq=False):
     """The name under which the caller set its limit of output tokens."""
     has_our_fields: bool = False
     """Whether the body has members that must not go upstream."""
+    dialect: Dialect = "openai"
     _canonical: ChatRequest | None = None
 
     def __repr__(self) -> str:
@@ -271,7 +203,7 @@ def _read_plain(members: Members, headers: Mapping[str, str]) -> ChatInbound | N
 # --- facts ---------------------------------------------------------------------------------------------------
 
 
-def _facts(given: _Request, body: bytes, limit: int | None) -> RequestFacts:
+def _facts(given: shapes.Request, body: bytes, limit: int | None) -> RequestFacts:
     if not given.messages:
         raise InvalidRequest("`messages` must have at least one message.", param="messages")
     if len(given.messages) > MAX_MESSAGES:
@@ -308,14 +240,14 @@ def _facts(given: _Request, body: bytes, limit: int | None) -> RequestFacts:
 _AFTER_TOOLS: Final = ("tool", "function")
 
 
-def _has_parts(messages: list[_Message]) -> bool:
+def _has_parts(messages: list[shapes.Message]) -> bool:
     for message in messages:  # a loop: `any` with a generator costs several times as much
         if type(message.content) is list:
             return True
     return False
 
 
-def _tool_call_ids(messages: list[_Message]) -> tuple[str, ...]:
+def _tool_call_ids(messages: list[shapes.Message]) -> tuple[str, ...]:
     ids = []
     for message in reversed(messages):
         if message.role != "tool":
@@ -328,7 +260,7 @@ def _tool_call_ids(messages: list[_Message]) -> tuple[str, ...]:
 _NO_NAMES: Final[frozenset[str]] = frozenset()
 
 
-def _tools(given: _Request) -> tuple[frozenset[str], bool]:
+def _tools(given: shapes.Request) -> tuple[frozenset[str], bool]:
     for field, tools in (("tools", given.tools), ("functions", given.functions)):
         if tools is not None and len(tools) > MAX_TOOLS:
             raise InvalidRequest(f"`{field}` has more than {MAX_TOOLS:,} tools.", param=field)
@@ -341,7 +273,7 @@ def _tools(given: _Request) -> tuple[frozenset[str], bool]:
     return frozenset(names), any(tool.type != "function" for tool in given.tools or ())
 
 
-def _tool_choice(given: _Request) -> Literal["auto", "none", "required", "named"]:
+def _tool_choice(given: shapes.Request) -> Literal["auto", "none", "required", "named"]:
     choice = _value(given, "tool_choice")
     if choice is None:
         choice = _value(given, "function_call")
@@ -360,7 +292,7 @@ def _tool_choice(given: _Request) -> Literal["auto", "none", "required", "named"
             return "auto"
 
 
-def _output(format: _ResponseFormat) -> OutputFormat | None:  # noqa: A002 - the glossary's word
+def _output(format: shapes.ResponseFormat) -> OutputFormat | None:  # noqa: A002 - the glossary's word
     if format.type == "json_object":
         return OutputFormat(kind="json_object")
     if format.type != "json_schema":
@@ -378,7 +310,7 @@ def _output(format: _ResponseFormat) -> OutputFormat | None:  # noqa: A002 - the
     )
 
 
-def _is_thinking(given: _Request) -> bool:
+def _is_thinking(given: shapes.Request) -> bool:
     thinking = _value(given, "thinking")
     if isinstance(thinking, dict) and thinking.get("type") in ("enabled", "adaptive"):
         return True
@@ -390,7 +322,7 @@ def _is_thinking(given: _Request) -> bool:
     return effort is not None and effort not in ("none", False, "")
 
 
-def _wants_audio(given: _Request) -> bool:
+def _wants_audio(given: shapes.Request) -> bool:
     modalities = _value(given, "modalities")
     if modalities is not None and not (isinstance(modalities, list) and all(type(one) is str for one in modalities)):
         raise InvalidRequest("`modalities` must be a list of words.", param="modalities")
@@ -406,7 +338,7 @@ _PART_ABILITIES: Final[Mapping[str, Ability]] = {
 _NO_NEEDS: Final[frozenset[Ability]] = frozenset()
 
 
-def _needs(given: _Request, has_parts: bool, has_tools: bool) -> frozenset[Ability]:
+def _needs(given: shapes.Request, has_parts: bool, has_tools: bool) -> frozenset[Ability]:
     has_audio = _wants_audio(given)
     if not (has_parts or has_tools or given.response_format or has_audio):
         return _NO_NEEDS
@@ -447,7 +379,7 @@ def _input_tokens(body: bytes) -> int:
 # --- ours ----------------------------------------------------------------------------------------------------
 
 
-def _ours(given: _Request, headers: Mapping[str, str]) -> Ours:
+def _ours(given: shapes.Request, headers: Mapping[str, str]) -> Ours:
     if given.model and len(given.model) <= MAX_MODEL and not _says_more(given):
         plain = Ours(model=given.model)
         return with_headers(plain, headers) if headers and has_our_headers(headers) else plain
@@ -472,13 +404,13 @@ def _ours(given: _Request, headers: Mapping[str, str]) -> Ours:
     return with_headers(ours, headers) if headers and has_our_headers(headers) else ours
 
 
-def _says_more(given: _Request) -> bool:
+def _says_more(given: shapes.Request) -> bool:
     return (
-        given.fallback_models is not _NO
-        or given.fallback_on is not _NO
-        or given.crossfade is not _NO
-        or given.models is not _NO
-        or given.fallbacks is not _NO
+        given.fallback_models is not shapes.NO
+        or given.fallback_on is not shapes.NO
+        or given.crossfade is not shapes.NO
+        or given.models is not shapes.NO
+        or given.fallbacks is not shapes.NO
     )
 
 

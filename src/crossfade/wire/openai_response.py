@@ -15,8 +15,9 @@ import msgspec
 
 from crossfade.core.exchange import Choice, Completion, Finish, ToolCall
 from crossfade.core.failure import Failure, FailureReason
+from crossfade.wire import openai_response_shapes as shapes
 from crossfade.wire.bounds import has_more_parts, whole
-from crossfade.wire.openai_usage import Count, GivenUsage, given_usage, usage_json, usage_of
+from crossfade.wire.openai_usage import given_usage, usage_json, usage_of
 
 ReadError = Callable[[Any], Failure]
 """Makes a failure of the decoded JSON of an error that came inside a 200."""
@@ -113,70 +114,12 @@ def arguments_of(value: Any) -> str:
 # --- reading -------------------------------------------------------------------------------------------------
 
 
-class _Function(msgspec.Struct, gc=False):
-    name: str | None = None
-    arguments: Any = None
-
-
-class _Call(msgspec.Struct, gc=False):
-    id: str | None = None
-    function: _Function | None = None
-    custom: Any = None
-
-
-class _Message(msgspec.Struct, gc=False):
-    content: Any = None
-    refusal: str | None = None
-    tool_calls: list[_Call] | None = None
-    function_call: _Function | None = None
-    reasoning_content: Any = None
-    reasoning: Any = None
-    reasoning_details: Any = None
-    audio: Any = None
-    annotations: Any = None
-    images: Any = None
-
-
-class _Choice(msgspec.Struct, gc=False):
-    index: int | None = None
-    message: _Message | None = None
-    finish_reason: str | None = None
-    native_finish_reason: Any = None
-    stop_reason: Any = None
-    error: Any = None
-    text: Any = None
-
-
-class _Completion(msgspec.Struct, gc=False):
-    id: str | None = None
-    model: str | None = None
-    created: Count = None
-    object: str | None = None
-    choices: list[_Choice] | None = None
-    usage: GivenUsage | None = None
-    error: Any = None
-    citations: Any = None
-
-
-class _LooseCompletion(msgspec.Struct, gc=False):
-    """A `_Completion` whose numbers may have any form: no server is refused for those."""
-
-    id: str | None = None
-    model: str | None = None
-    created: float | None = None
-    object: str | None = None
-    choices: list[_Choice] | None = None
-    usage: msgspec.Raw = msgspec.Raw()
-    error: Any = None
-    citations: Any = None
-
-
 MAX_CHOICES: Final = 128
 _MAX_PARTS: Final = 4_000_000
 _LARGE: Final = 1024 * 1024
 
-_decode_completion = msgspec.json.Decoder(_Completion).decode
-_decode_loosely = msgspec.json.Decoder(_LooseCompletion).decode
+_decode_completion = msgspec.json.Decoder(shapes.Completion).decode
+_decode_loosely = msgspec.json.Decoder(shapes.LooseCompletion).decode
 _decode_any = msgspec.json.Decoder().decode
 
 
@@ -206,12 +149,12 @@ def read_completion(body: bytes, read_error: ReadError, excludes_reasoning: bool
     )
 
 
-def _given(body: bytes) -> _Completion:
+def _given(body: bytes) -> shapes.Completion:
     try:
         return _decode_completion(body)
     except msgspec.ValidationError:
         loose = _decode_loosely(body)
-    return _Completion(
+    return shapes.Completion(
         id=loose.id,
         model=loose.model,
         created=whole(loose.created),
@@ -223,8 +166,8 @@ def _given(body: bytes) -> _Completion:
     )
 
 
-def _choice(given: _Choice, position: int, citations: Any) -> Choice:
-    message = given.message or _Message()
+def _choice(given: shapes.Choice, position: int, citations: Any) -> Choice:
+    message = given.message or shapes.Message()
     content = message.content
     word = given.finish_reason
     choice = Choice(
@@ -254,7 +197,7 @@ def _choice(given: _Choice, position: int, citations: Any) -> Choice:
     return choice
 
 
-def _calls(message: _Message) -> list[ToolCall]:
+def _calls(message: shapes.Message) -> list[ToolCall]:
     calls = [
         ToolCall(call.id or "", call.function.name or "", arguments_of(call.function.arguments))
         for call in message.tool_calls or ()

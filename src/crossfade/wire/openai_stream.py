@@ -7,13 +7,14 @@ What makes a stream complete is the vendor's, and is handed in; so is what an er
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
 from crossfade.core.exchange import RequestFacts, StreamEvent, ToolDelta
 from crossfade.core.failure import Failure, FailureReason
 from crossfade.core.target import StreamEnd
+from crossfade.wire import openai_stream_shapes as shapes
 from crossfade.wire.bounds import whole
 from crossfade.wire.openai_response import (
     MAX_CHOICES,
@@ -27,96 +28,8 @@ from crossfade.wire.openai_response import (
 from crossfade.wire.openai_usage import read_usage
 from crossfade.wire.sse import EventSplitter, fields_of, without_comments
 
-
-class _Function(msgspec.Struct, gc=False):
-    name: str | None = None
-    arguments: Any = None
-
-
-class _Call(msgspec.Struct, gc=False):
-    index: Any = None
-    id: str | None = None
-    function: _Function | None = None
-    custom: Any = None
-
-
-class _Delta(msgspec.Struct, gc=False):
-    content: Any = None
-    tool_calls: list[_Call] | None = None
-    reasoning_content: Any = None
-    reasoning: Any = None
-    reasoning_details: Any = None
-    refusal: Any = None
-    function_call: _Function | None = None
-    audio: Any = None
-    annotations: Any = None
-    images: Any = None
-
-
-class _Choice(msgspec.Struct, gc=False):
-    index: int | None = None
-    delta: _Delta | None = None
-    finish_reason: str | None = None
-    native_finish_reason: Any = None
-    stop_reason: Any = None
-    error: Any = None
-
-
-class _Groq(msgspec.Struct, gc=False):
-    error: Any = None
-
-
-_NO_RAW: Final = msgspec.Raw()
-
-
-class _Chunk(msgspec.Struct, gc=False):
-    id: str | None = None
-    model: str | None = None
-    created: float | None = None
-    choices: list[_Choice] | None = None
-    usage: msgspec.Raw = _NO_RAW
-    error: Any = None
-    object: str | None = None
-    message: Any = None
-    detail: Any = None
-    citations: Any = None
-    x_groq: _Groq | None = None
-
-
-# A piece of text and nothing else. Whatever would make a difference is named, and may not be there: what can be decoded
-# as this needs no second look. The order is the usual one of the members, in which they are found soonest.
-
-
-class _TextDelta(msgspec.Struct, gc=False):
-    content: str
-    reasoning_content: Literal[""] | None = None
-    reasoning: Literal[""] | None = None
-    reasoning_details: None = None
-    refusal: Literal[""] | None = None
-    tool_calls: None = None
-    function_call: None = None
-    audio: None = None
-    annotations: None = None
-    images: None = None
-
-
-class _TextChoice(msgspec.Struct, gc=False):
-    index: Literal[0]
-    delta: _TextDelta
-    finish_reason: Literal[""] | None = None
-    error: None = None
-
-
-class _TextChunk(msgspec.Struct, gc=False):
-    choices: tuple[_TextChoice]
-    usage: msgspec.UnsetType | None = msgspec.UNSET
-    error: None = None
-    citations: None = None
-    x_groq: None = None
-
-
-_decode_text = msgspec.json.Decoder(_TextChunk).decode
-_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+_decode_text = msgspec.json.Decoder(shapes.TextChunk).decode
+_decode_chunk = msgspec.json.Decoder(shapes.Chunk).decode
 _decode_any = msgspec.json.Decoder().decode
 _FIRST_ONLY: Final = frozenset({0})
 _NONE: Final[tuple[StreamEvent, ...]] = ()
@@ -271,11 +184,13 @@ class ChunkReader:
         if chunk.error or chunk.x_groq is not None or choices is None:
             if (failure := self._failure_in(chunk, data)) is not None:
                 event = self._failed(failure, raw)
-                event.usage = None if chunk.usage is _NO_RAW else read_usage(chunk.usage, self._excludes_reasoning)
+                event.usage = (
+                    None if chunk.usage is shapes.NO_RAW else read_usage(chunk.usage, self._excludes_reasoning)
+                )
                 return (event,)
         if choices is None or len(choices) != 1:
             return self._other_events(chunk, choices or [], raw)
-        if self._strip_usage and chunk.usage is not _NO_RAW:
+        if self._strip_usage and chunk.usage is not shapes.NO_RAW:
             raw = raw.replace(_NULL_USAGE, b"", 1)
         event = self._event(chunk, choices[0], raw)
         if event.text and event.failure is None and self._open == _FIRST_ONLY and not event.choice:
@@ -284,7 +199,7 @@ class ChunkReader:
             self._head = event.id, event.model, event.created
         return (event,)
 
-    def _event(self, chunk: _Chunk, choice: _Choice, raw: bytes) -> StreamEvent:
+    def _event(self, chunk: shapes.Chunk, choice: shapes.Choice, raw: bytes) -> StreamEvent:
         index = choice.index or 0
         event = StreamEvent(
             raw=raw, choice=index, id=chunk.id or "", model=chunk.model or "", created=whole(chunk.created)
@@ -311,11 +226,11 @@ class ChunkReader:
         if choice.error:
             event.failure = self._read_error(choice.error)
             self._has_failed = True
-        if chunk.usage is not _NO_RAW:
+        if chunk.usage is not shapes.NO_RAW:
             event.usage = read_usage(chunk.usage, self._excludes_reasoning)
         return event
 
-    def _read_rest(self, event: StreamEvent, delta: _Delta) -> None:
+    def _read_rest(self, event: StreamEvent, delta: shapes.Delta) -> None:
         if delta.reasoning_content or delta.reasoning or delta.reasoning_details:
             event.reasoning += reasoning_of(delta.reasoning_content, delta.reasoning, delta.reasoning_details)
         if delta.refusal:
@@ -323,11 +238,11 @@ class ChunkReader:
         if delta.tool_calls:
             self._read_calls(event, delta.tool_calls)
         elif (legacy := delta.function_call) is not None and (legacy.name or legacy.arguments):
-            self._read_calls(event, [_Call(index=0, function=legacy)])
+            self._read_calls(event, [shapes.Call(index=0, function=legacy)])
         if delta.audio or delta.annotations or delta.images:
             event.has_other_content = True
 
-    def _read_calls(self, event: StreamEvent, calls: list[_Call]) -> None:
+    def _read_calls(self, event: StreamEvent, calls: list[shapes.Call]) -> None:
         known = self._calls.setdefault(event.choice, {})
         tools = []
         for call in calls:
@@ -352,7 +267,7 @@ class ChunkReader:
             )
         event.tools = tuple(tools)
 
-    def _finish(self, event: StreamEvent, choice: _Choice) -> None:
+    def _finish(self, event: StreamEvent, choice: shapes.Choice) -> None:
         event.raw_finish = word = choice.finish_reason or ""
         event.finish, event.failure = finish_of(word)
         event.stopped_by_sequence = is_stop_sequence(choice.stop_reason, choice.native_finish_reason)
@@ -363,10 +278,10 @@ class ChunkReader:
         self._finished.add(event.choice)
         self._open.discard(event.choice)
 
-    def _other_events(self, chunk: _Chunk, choices: list[_Choice], raw: bytes) -> list[StreamEvent]:
+    def _other_events(self, chunk: shapes.Chunk, choices: list[shapes.Choice], raw: bytes) -> list[StreamEvent]:
         """A chunk of no choice (usage, filter results) or of several."""
         if self._strip_usage:
-            is_usage = not choices and chunk.usage is not _NO_RAW and bytes(chunk.usage) != b"null"
+            is_usage = not choices and chunk.usage is not shapes.NO_RAW and bytes(chunk.usage) != b"null"
             raw = b"" if is_usage else raw.replace(_NULL_USAGE, b"", 1)
         if choices:
             events = [self._event(chunk, choice, b"") for choice in choices]
@@ -376,7 +291,7 @@ class ChunkReader:
             return events
         event = StreamEvent(raw=raw, id=chunk.id or "", model=chunk.model or "", created=whole(chunk.created))
         event.in_block = self._in_block
-        if chunk.usage is not _NO_RAW:
+        if chunk.usage is not shapes.NO_RAW:
             event.usage = read_usage(chunk.usage, self._excludes_reasoning)
         return [event]
 
@@ -407,9 +322,9 @@ class ChunkReader:
         self.undecodable += 1
         return _NONE
 
-    def _failure_in(self, chunk: _Chunk, data: bytes) -> Failure | None:
+    def _failure_in(self, chunk: shapes.Chunk, data: bytes) -> Failure | None:
         groq = chunk.x_groq is not None and bool(chunk.x_groq.error)
-        is_flat = chunk.choices is None and chunk.usage is _NO_RAW and bool(chunk.message or chunk.detail)
+        is_flat = chunk.choices is None and chunk.usage is shapes.NO_RAW and bool(chunk.message or chunk.detail)
         if chunk.error or chunk.object == "error" or is_flat:
             return self._read_error(_value(data))
         if groq and chunk.x_groq is not None:
@@ -421,7 +336,7 @@ class ChunkReader:
         return StreamEvent(raw=raw, failure=failure)
 
 
-def _call_index(call: _Call, known: dict[str, int]) -> int:
+def _call_index(call: shapes.Call, known: dict[str, int]) -> int:
     """The place of a call among those of its choice: as said, else by its id, else after or at the last one."""
     if isinstance(call.index, int) and not isinstance(call.index, bool) and call.index >= 0:
         return call.index

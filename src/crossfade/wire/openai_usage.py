@@ -5,59 +5,16 @@ Most servers write whole numbers, which take the short way. It knows nothing of 
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
 
 from crossfade.core.exchange import Usage
+from crossfade.wire import openai_usage_shapes as shapes
 from crossfade.wire.bounds import whole
 
-Count = Annotated[int, msgspec.Meta(ge=0, le=10**12)] | None
-"""A number as it should be written; `whole` makes one of any other."""
-
-
-class _PromptDetails(msgspec.Struct, gc=False):
-    cached_tokens: Count = None
-    cache_write_tokens: Count = None
-
-
-class _CompletionDetails(msgspec.Struct, gc=False):
-    reasoning_tokens: Count = None
-
-
-class GivenUsage(msgspec.Struct, gc=False):
-    """The `usage` member, under all the names that servers have for its numbers."""
-
-    prompt_tokens: Count = None
-    completion_tokens: Count = None
-    total_tokens: Count = None
-    prompt_tokens_details: _PromptDetails | None = None
-    completion_tokens_details: _CompletionDetails | None = None
-    prompt_cache_hit_tokens: Count = None
-    reasoning_tokens: Count = None
-
-
-class _LoosePromptDetails(msgspec.Struct, gc=False):
-    cached_tokens: float | None = None
-    cache_write_tokens: float | None = None
-
-
-class _LooseCompletionDetails(msgspec.Struct, gc=False):
-    reasoning_tokens: float | None = None
-
-
-class _LooseUsage(msgspec.Struct, gc=False):
-    prompt_tokens: float | None = None
-    completion_tokens: float | None = None
-    total_tokens: float | None = None
-    prompt_tokens_details: _LoosePromptDetails | None = None
-    completion_tokens_details: _LooseCompletionDetails | None = None
-    prompt_cache_hit_tokens: float | None = None
-    reasoning_tokens: float | None = None
-
-
-_decode: Final = msgspec.json.Decoder(GivenUsage).decode
-_decode_loosely: Final = msgspec.json.Decoder(_LooseUsage, strict=False).decode
+_decode: Final = msgspec.json.Decoder(shapes.GivenUsage).decode
+_decode_loosely: Final = msgspec.json.Decoder(shapes.LooseUsage, strict=False).decode
 
 
 def read_usage(raw: bytes | msgspec.Raw, excludes_reasoning: bool) -> Usage | None:
@@ -66,7 +23,7 @@ def read_usage(raw: bytes | msgspec.Raw, excludes_reasoning: bool) -> Usage | No
     return None if given is None else usage_of(given, excludes_reasoning)
 
 
-def given_usage(raw: bytes | msgspec.Raw) -> GivenUsage | None:
+def given_usage(raw: bytes | msgspec.Raw) -> shapes.GivenUsage | None:
     """The numbers in JSON text; None for null and for what cannot be read."""
     if bytes(raw) in (b"", b"null"):
         return None
@@ -80,7 +37,7 @@ def given_usage(raw: bytes | msgspec.Raw) -> GivenUsage | None:
         return None
 
 
-def usage_of(given: GivenUsage, excludes_reasoning: bool) -> Usage:
+def usage_of(given: shapes.GivenUsage, excludes_reasoning: bool) -> Usage:
     """Usage by OpenAI's rules. `excludes_reasoning`: this vendor's completion tokens leave out reasoning, as its total
     shows."""
     prompt, completion, reasoning = given.prompt_tokens or 0, given.completion_tokens or 0, given.reasoning_tokens or 0
@@ -94,16 +51,18 @@ def usage_of(given: GivenUsage, excludes_reasoning: bool) -> Usage:
     return Usage(prompt=prompt, completion=completion, cached=cached, cache_write=cache_write, reasoning=reasoning)
 
 
-def _tidied(given: _LooseUsage) -> GivenUsage:
+def _tidied(given: shapes.LooseUsage) -> shapes.GivenUsage:
     inputs, outputs = given.prompt_tokens_details, given.completion_tokens_details
-    return GivenUsage(
+    return shapes.GivenUsage(
         prompt_tokens=whole(given.prompt_tokens),
         completion_tokens=whole(given.completion_tokens),
         total_tokens=None if given.total_tokens is None else whole(given.total_tokens),
         prompt_tokens_details=None
         if inputs is None
-        else _PromptDetails(whole(inputs.cached_tokens), whole(inputs.cache_write_tokens)),
-        completion_tokens_details=None if outputs is None else _CompletionDetails(whole(outputs.reasoning_tokens)),
+        else shapes.PromptDetails(whole(inputs.cached_tokens), whole(inputs.cache_write_tokens)),
+        completion_tokens_details=None
+        if outputs is None
+        else shapes.CompletionDetails(whole(outputs.reasoning_tokens)),
         prompt_cache_hit_tokens=whole(given.prompt_cache_hit_tokens),
         reasoning_tokens=whole(given.reasoning_tokens),
     )
