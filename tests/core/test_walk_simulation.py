@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossfade.core.budget import RetryBudget
-from crossfade.core.dispatch import Dispatch, Walk
+from crossfade.core.dispatch import Dispatch
 from crossfade.core.exchange import RequestFacts, StreamEvent, ToolDelta
 from crossfade.core.failure import (
     DEFAULT_FALLBACK,
@@ -31,6 +31,7 @@ from crossfade.core.planner import Plan
 from crossfade.core.policy import RetryPolicy, RoutePolicy, StreamPolicy, TimeoutPolicy
 from crossfade.core.steps import Deliver, GiveUp, Send, Wait
 from crossfade.core.verdict import Accepted, Rejected
+from crossfade.core.walk import Walk
 from tests.core.walking import STATUS, rung
 
 REASONS = [reason for reason in FailureReason if reason not in (FailureReason.CANCELLED, FailureReason.INTERNAL_ERROR)]

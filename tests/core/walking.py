@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from crossfade.core.budget import RetryBudget
-from crossfade.core.dispatch import Dispatch, Walk
+from crossfade.core.dispatch import Dispatch
 from crossfade.core.exchange import RequestFacts, StreamEvent
 from crossfade.core.failure import Failure, FailureReason, Origin, fallback_reasons
 from crossfade.core.health import HealthBoard
@@ -15,6 +15,7 @@ from crossfade.core.policy import HealthPolicy, RetryPolicy, RoutePolicy, Stream
 from crossfade.core.steps import Defect, Deliver, Fallback, GiveUp, Pending, Send, Step, Wait
 from crossfade.core.target import Rung, Target
 from crossfade.core.verdict import Accepted, AttemptRecord, Rejected
+from crossfade.core.walk import Walk
 
 START = 1000.0
 HALF = 0.5

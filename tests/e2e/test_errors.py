@@ -14,6 +14,7 @@ import pytest
 from crossfade.core.events import RungDefective, TargetEjected
 from crossfade.core.failure import FailureReason as R
 from crossfade.core.policy import BreakerPolicy, HealthPolicy
+from crossfade.engine.targets import Upstream
 from crossfade.simulator.thread import ProviderSimulator
 from tests.e2e.harness import (
     DONE,
@@ -343,7 +344,9 @@ def test_a_fault_of_ours_ends_the_request_and_no_other(simulator: ProviderSimula
 
             by_provider: Any = stage.gateway.engine.upstreams._by_provider
             upstream = by_provider[f"{stage.mark}a"][0]
-            by_provider[f"{stage.mark}a"] = (msgspec.structs.replace(upstream, provider=Broken()),)
+            by_provider[f"{stage.mark}a"] = (
+                Upstream(Broken(), upstream.endpoint, upstream.base_path, upstream.secret),
+            )
             for stream in (False, True):
                 assert (await stage.ask(stream=stream)).text == TEXT
                 assert stage.record.reasons()[0][1] == R.MALFORMED_OUTPUT

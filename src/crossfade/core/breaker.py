@@ -28,14 +28,30 @@ LOST_TRIAL = 900.0
 _SLOTS = 10
 
 
-class Permit(msgspec.Struct, gc=False):
+class Permit:
     """Leave to make one call. `generation` and the fields behind `settled` are the breaker's own."""
 
-    generation: int
-    is_trial: bool = False
-    settled: bool = False
-    succeeded_at: float | None = None
-    row_before: tuple[int, str | int, bool] | None = None
+    __slots__ = (
+        "generation",
+        "is_trial",
+        "row_before",
+        "settled",
+        "succeeded_at",
+    )
+
+    def __init__(
+        self,
+        generation: int,
+        is_trial: bool = False,
+        settled: bool = False,
+        succeeded_at: float | None = None,
+        row_before: tuple[int, str | int, bool] | None = None,
+    ) -> None:
+        self.generation = generation
+        self.is_trial = is_trial
+        self.settled = settled
+        self.succeeded_at = succeeded_at
+        self.row_before = row_before
 
 
 class BreakerChange(msgspec.Struct, frozen=True):

@@ -16,24 +16,20 @@ without a judgement where the attempt was ended for no fault of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-
-import msgspec
+from collections.abc import Mapping, Sequence
 
 from crossfade.core import policy as defaults
 from crossfade.core.breaker import Permit
-from crossfade.core.budget import RetryBudget
-from crossfade.core.exchange import RequestFacts
 from crossfade.core.exhausted import RungEnd, agreed, broken_off, declined, exhausted, passed_over
 from crossfade.core.failure import DISPOSITIONS, Failure, FailureReason, FallBack, HealthEffect, Origin, Phase, Retry
-from crossfade.core.health import Change, HealthBoard, Out, TargetHealth
-from crossfade.core.limits import AttemptLimits, attempt_limits, reserve
+from crossfade.core.health import Change, Out, TargetHealth
+from crossfade.core.limits import attempt_limits, reserve
 from crossfade.core.planner import Plan, Skip
-from crossfade.core.policy import RoutePolicy, TimeoutPolicy
 from crossfade.core.steps import Defect, Deliver, Fallback, GiveUp, Pending, Send, Step, Wait
 from crossfade.core.stream import JoinNote, Transcript
 from crossfade.core.target import Rung, Target
 from crossfade.core.verdict import Accepted, AttemptRecord, Verdict
+from crossfade.core.walk import Attempt, Walk
 
 MAX_ATTEMPTS = 5
 UNFIT = "unfit"
@@ -46,39 +42,6 @@ _OUTAGE = frozenset(reason for reason, row in DISPOSITIONS.items() if row.health
 """What opens a breaker: who falls back on one of these falls back on an open breaker."""
 _PENDING = Pending()
 _OUT_WORDS = {"breaker_open": "breaker open", "trial_in_flight": "on trial"}
-
-
-class Walk(msgspec.Struct, frozen=True):
-    """What a dispatch is made of. `caller` are the limits that the request itself gave; `overall` is the deadline in
-    seconds from `now`; `draw` gives numbers in [0, 1) for jitter and `rotation` picks among credentials. Not
-    `is_repeatable`: never two attempts at once."""
-
-    request: str
-    route: str
-    plan: Plan
-    facts: RequestFacts
-    policy: RoutePolicy
-    caller: TimeoutPolicy
-    overall: float
-    board: HealthBoard
-    budget: RetryBudget
-    draw: Callable[[], float]
-    rotation: int = 0
-    is_repeatable: bool = True
-
-
-class _Attempt(msgspec.Struct, eq=False):
-    """One call under way, or one that is over. `place` is that of its rung in the walk, from 1."""
-
-    number: int
-    place: int
-    rung: Rung
-    target: Target
-    health: TargetHealth
-    permit: Permit | None
-    limits: AttemptLimits
-    stream: bool
-    record: AttemptRecord
 
 
 class Dispatch:
@@ -136,17 +99,17 @@ class Dispatch:
         self._transcript: Transcript | None = None  # made when it is first asked for: only streams have one
         self._position = 0
         self._most_calls = 0  # 0: not yet reckoned; the first call never needs it
-        self._in_flight: dict[int, _Attempt] = {}
+        self._in_flight: dict[int, Attempt] = {}
         self._is_last_resort_spent = False
         self._tried: list[str] = []
         self._outcome: Deliver | GiveUp | None = None
         self._winner: int | None = None  # the attempt whose stream is being delivered
-        self._cut: _Attempt | None = None  # a delivered stream that broke off and is to be gone on from
-        self._again: _Attempt | None = None  # to be asked once more, at `_again_at`
+        self._cut: Attempt | None = None  # a delivered stream that broke off and is to be gone on from
+        self._again: Attempt | None = None  # to be asked once more, at `_again_at`
         self._again_at = 0.0
         self._companion_at: float | None = None
         self._has_fallen = False
-        self._declined: tuple[_Attempt, Failure] | None = None  # an end that waits for the attempt beside it
+        self._declined: tuple[Attempt, Failure] | None = None  # an end that waits for the attempt beside it
         self._agreed: dict[FailureReason, str] | None = None  # soft failure -> the provider that had it first
         self._overflowed: int | None = None  # window that the input did not fit into; -1: unknown
         self._ends: dict[str, RungEnd] = {}
@@ -301,7 +264,7 @@ class Dispatch:
         self._last = (target.name, "slow_trial")
         if self._unfit:
             self._note_unfit(now)
-        self._in_flight[number] = _Attempt(number, place, rung, target, health, permit, limits, stream, record)
+        self._in_flight[number] = Attempt(number, place, rung, target, health, permit, limits, stream, record)
         if self._cut is None:
             return Send(number, target, limits, stream, mode, self._companion_at)
         self._winner = number
@@ -315,7 +278,7 @@ class Dispatch:
             join=self._join_note(self._cut, target),
         )
 
-    def _join_note(self, cut: _Attempt, target: Target) -> JoinNote:
+    def _join_note(self, cut: Attempt, target: Target) -> JoinNote:
         failure = cut.record.failure
         reason = "" if failure is None else str(failure.reason)
         return JoinNote(self.transcript.chars, cut.target.name, target.name, reason)
@@ -503,7 +466,7 @@ class Dispatch:
         if self._outcome is None:
             self._outcome = GiveUp(status=499, code=_R.CANCELLED, message="the client went away")
 
-    def _patience(self, attempt: _Attempt) -> float:
+    def _patience(self, attempt: Attempt) -> float:
         facts = self.walk.facts
         thinks = facts.thinking or attempt.target.always_thinks
         if attempt.stream:
@@ -512,7 +475,7 @@ class Dispatch:
 
     # --- deciding --------------------------------------------------------------------------------------------
 
-    def _before_commit(self, attempt: _Attempt, failure: Failure, now: float) -> None:
+    def _before_commit(self, attempt: Attempt, failure: Failure, now: float) -> None:
         if failure.reason in (_R.INTERNAL_ERROR, _R.CANCELLED):
             self._end(declined(attempt.target.name, failure), now)
             return
@@ -520,7 +483,7 @@ class Dispatch:
             return
         self._decide(attempt, failure)
 
-    def _decide(self, attempt: _Attempt, failure: Failure) -> None:
+    def _decide(self, attempt: Attempt, failure: Failure) -> None:
         """Whether the walk goes on after a failure that is not retried."""
         reason, row = failure.reason, DISPOSITIONS[failure.reason]
         if reason in self.walk.policy.fallback_on:
@@ -533,13 +496,13 @@ class Dispatch:
         if not self._in_flight and self._declined is not None and self._outcome is None:
             self._outcome = self._as_declined(*self._declined)
 
-    def _as_declined(self, attempt: _Attempt, failure: Failure) -> Deliver | GiveUp:
+    def _as_declined(self, attempt: Attempt, failure: Failure) -> Deliver | GiveUp:
         """The end by a failure that the route does not fall back on."""
         if DISPOSITIONS[failure.reason].is_soft and not failure.status:
             return Deliver(attempt.number, failure.reason if failure.reason in _AGREEABLE else None)
         return self._or_deliverable(declined(attempt.target.name, failure))
 
-    def _fall(self, attempt: _Attempt, failure: Failure) -> None:
+    def _fall(self, attempt: Attempt, failure: Failure) -> None:
         """Goes on to the next rung, unless two vendors agree that the request is the cause."""
         reason, row = failure.reason, DISPOSITIONS[failure.reason]
         if self._has_fallen and row.is_defect:
@@ -558,7 +521,7 @@ class Dispatch:
 
     # --- the same target again -------------------------------------------------------------------------------
 
-    def _plan_retry(self, attempt: _Attempt, failure: Failure, now: float) -> bool:
+    def _plan_retry(self, attempt: Attempt, failure: Failure, now: float) -> bool:
         """Whether the same target, or another credential of it, is to be asked next; notes when."""
         retry = DISPOSITIONS[failure.reason].retry
         if retry is Retry.NO or not self._may_call(now) or self.calls + self._rungs_left() >= self._most_calls:
@@ -574,7 +537,7 @@ class Dispatch:
         self._again, self._again_at = attempt, at
         return True
 
-    def _retry_at(self, attempt: _Attempt, failure: Failure, now: float) -> float | None:
+    def _retry_at(self, attempt: Attempt, failure: Failure, now: float) -> float | None:
         """When the very same target may be asked again; None: not at all."""
         policy = self.walk.policy.retry
         match DISPOSITIONS[failure.reason].retry:
@@ -589,7 +552,7 @@ class Dispatch:
             case _:
                 return None
 
-    def _has_other_credential(self, attempt: _Attempt, now: float) -> bool:
+    def _has_other_credential(self, attempt: Attempt, now: float) -> bool:
         board = self.walk.board
         return any(
             other.key not in self._tried and not isinstance(board.of(other).standing(now), Out)
@@ -619,7 +582,7 @@ class Dispatch:
 
     # --- after the commit ------------------------------------------------------------------------------------
 
-    def _after_commit(self, attempt: _Attempt, failure: Failure, now: float) -> None:
+    def _after_commit(self, attempt: Attempt, failure: Failure, now: float) -> None:
         """Part of the answer has been delivered: another stream may be joined to it, or the caller is told."""
         row = DISPOSITIONS[failure.reason]
         if row.fall_back is FallBack.OPT_IN and row.is_soft and not failure.status:
@@ -640,7 +603,7 @@ class Dispatch:
                 *sorted(rest, key=lambda rung: _bare(rung.targets[0].model) != model),
             ]
 
-    def _has_delivered(self, attempt: _Attempt) -> bool:
+    def _has_delivered(self, attempt: Attempt) -> bool:
         """Whether the caller has something of this stream, or it only failed to go on from another one."""
         joins = self.transcript.joins
         return self._cut is None or (bool(joins) and joins[-1].target == attempt.target.name)
@@ -672,19 +635,19 @@ class Dispatch:
             self._close(attempt, failure, now)
             self._note_end(attempt, failure, now)
 
-    def _close(self, attempt: _Attempt, failure: Failure, now: float, heard: Failure | None = None) -> None:
+    def _close(self, attempt: Attempt, failure: Failure, now: float, heard: Failure | None = None) -> None:
         """Puts on record that an attempt was ended by us; health hears `heard` of it, else the same."""
         attempt.record.latency_s = now - self._started_at - attempt.record.started_s
         attempt.record.failure = failure
         self._settle(attempt, heard or failure, now)
 
-    def _settle(self, attempt: _Attempt, failure: Failure | None, now: float) -> None:
+    def _settle(self, attempt: Attempt, failure: Failure | None, now: float) -> None:
         walk = self.walk
         changes = attempt.health.settle(attempt.permit, failure, now, walk.request, walk.route)
         if changes:
             self.changes.extend(changes)
 
-    def _note_end(self, attempt: _Attempt, failure: Failure, now: float) -> None:
+    def _note_end(self, attempt: Attempt, failure: Failure, now: float) -> None:
         back_at = None if failure.retry_after is None else now + failure.retry_after
         if failure.reason in (_R.RATE_LIMIT, _R.QUOTA_EXHAUSTED):
             # What health makes of it holds, but for a rate limit that the provider gave a time to.

@@ -11,7 +11,7 @@ from crossfade.core.stream import JoinNote
 from crossfade.core.target import Target
 
 
-class Send(msgspec.Struct, frozen=True):
+class Send:
     """Call `target` now. `stream`: ask it for a stream, whatever the caller asked for.
 
     `join` is there where this stream is to go on from one that was delivered in part and broke off; `continuation`
@@ -19,14 +19,41 @@ class Send(msgspec.Struct, frozen=True):
     step beside this one, if no fact comes before.
     """
 
-    attempt: int
-    target: Target
-    limits: AttemptLimits
-    stream: bool
-    mode: str = "fresh"
-    until: float | None = None
-    continuation: Continuation | None = None
-    join: JoinNote | None = None
+    __slots__ = (
+        "attempt",
+        "continuation",
+        "join",
+        "limits",
+        "mode",
+        "stream",
+        "target",
+        "until",
+    )
+
+    def __init__(
+        self,
+        attempt: int,
+        target: Target,
+        limits: AttemptLimits,
+        stream: bool,
+        mode: str = "fresh",
+        until: float | None = None,
+        continuation: Continuation | None = None,
+        join: JoinNote | None = None,
+    ) -> None:
+        self.attempt = attempt
+        self.target = target
+        self.limits = limits
+        self.stream = stream
+        self.mode = mode
+        self.until = until
+        self.continuation = continuation
+        self.join = join
+
+    def __repr__(self) -> str:
+        join = "" if self.join is None else f" joined at {self.join.at_chars}"
+        until = "" if self.until is None else f" until {self.until}"
+        return f"<Send {self.attempt} {self.target.key} {self.mode}{' streamed' if self.stream else ''}{until}{join}>"
 
 
 class Wait(msgspec.Struct, frozen=True):

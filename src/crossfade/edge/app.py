@@ -11,13 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-import msgspec
-
 from crossfade.config.directory import Directory
-from crossfade.core.dispatch import Dispatch, Walk
+from crossfade.core.dispatch import Dispatch
 from crossfade.core.errors import Overloaded, RequestError
 from crossfade.core.exchange import RequestFacts
 from crossfade.core.planner import plan
+from crossfade.core.walk import Walk
 from crossfade.edge.affinity import preference
 from crossfade.edge.auth import Gate
 from crossfade.edge.intake import Admitted, Caller, Intake
@@ -39,12 +38,24 @@ _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 Endpoint = Callable[["App", Request, Caller], None]
 
 
-class _Let(msgspec.Struct, frozen=True):
+class _Let:
     """A head that was let in: by which gate, and where the request goes."""
 
-    gate: Gate
-    endpoint: Endpoint
-    caller: Caller
+    __slots__ = (
+        "caller",
+        "endpoint",
+        "gate",
+    )
+
+    def __init__(
+        self,
+        gate: Gate,
+        endpoint: Endpoint,
+        caller: Caller,
+    ) -> None:
+        self.gate = gate
+        self.endpoint = endpoint
+        self.caller = caller
 
 
 class App:

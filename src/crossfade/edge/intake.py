@@ -34,14 +34,28 @@ MAX_CALLER_PATTERNS: Final = 32
 """So many expressions of callers are kept compiled, apart from those of routes; others are compiled again for use."""
 
 
-class Caller(msgspec.Struct, frozen=True):
+class Caller:
     """What the head of a request tells: who asks, and what the headers say. `patience` is the time in seconds within
     which the caller's SDK must have a buffered answer; None where it announces none."""
 
-    key: Key | None
-    headers: Mapping[str, str]
-    patience: float | None = None
-    has_our_headers: bool = False
+    __slots__ = (
+        "has_our_headers",
+        "headers",
+        "key",
+        "patience",
+    )
+
+    def __init__(
+        self,
+        key: Key | None,
+        headers: Mapping[str, str],
+        patience: float | None = None,
+        has_our_headers: bool = False,
+    ) -> None:
+        self.key = key
+        self.headers = headers
+        self.patience = patience
+        self.has_our_headers = has_our_headers
 
     @classmethod
     def of(cls, headers: Mapping[str, str], key: Key | None) -> Self:
@@ -49,17 +63,39 @@ class Caller(msgspec.Struct, frozen=True):
         return cls(key, headers, _patience(headers), has_our_headers(headers))
 
 
-class Admitted(msgspec.Struct, frozen=True, kw_only=True):
+class Admitted:
     """What a request amounts to. `limits` are those the request gave; `overall` is its deadline in seconds."""
 
-    route: Route
-    policy: RoutePolicy
-    limits: TimeoutPolicy
-    overall: float
-    validators: tuple[Validators, ...]
-    is_repeatable: bool
-    wants_trace: bool
-    tags: tuple[str, ...]
+    __slots__ = (
+        "is_repeatable",
+        "limits",
+        "overall",
+        "policy",
+        "route",
+        "tags",
+        "validators",
+        "wants_trace",
+    )
+
+    def __init__(
+        self,
+        route: Route,
+        policy: RoutePolicy,
+        limits: TimeoutPolicy,
+        overall: float,
+        validators: tuple[Validators, ...],
+        is_repeatable: bool,
+        wants_trace: bool,
+        tags: tuple[str, ...],
+    ) -> None:
+        self.route = route
+        self.policy = policy
+        self.limits = limits
+        self.overall = overall
+        self.validators = validators
+        self.is_repeatable = is_repeatable
+        self.wants_trace = wants_trace
+        self.tags = tags
 
     def check(self, facts: RequestFacts) -> Check:
         """What judges the answers to a request with `facts`."""

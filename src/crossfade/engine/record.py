@@ -20,34 +20,84 @@ from crossfade.providers.base import Inbound
 _encode = msgspec.json.Encoder().encode
 
 
-class Job(msgspec.Struct, kw_only=True):
+class Job:
     """One request, as the edge hands it over. `received_at` is by `time.perf_counter()`."""
 
-    id: str
-    route: str
-    model: str
-    endpoint: str
-    key: str | None
-    inbound: Inbound
-    dialect: CallerDialect
-    policy: RoutePolicy
-    check: Check
-    received_at: float
-    wants_trace: bool = False
-    tags: tuple[str, ...] = ()
+    __slots__ = (
+        "check",
+        "dialect",
+        "endpoint",
+        "id",
+        "inbound",
+        "key",
+        "model",
+        "policy",
+        "received_at",
+        "route",
+        "tags",
+        "wants_trace",
+    )
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002 - the row's own name
+        route: str,
+        model: str,
+        endpoint: str,
+        key: str | None,
+        inbound: Inbound,
+        dialect: CallerDialect,
+        policy: RoutePolicy,
+        check: Check,
+        received_at: float,
+        wants_trace: bool = False,
+        tags: tuple[str, ...] = (),
+    ) -> None:
+        self.id = id
+        self.route = route
+        self.model = model
+        self.endpoint = endpoint
+        self.key = key
+        self.inbound = inbound
+        self.dialect = dialect
+        self.policy = policy
+        self.check = check
+        self.received_at = received_at
+        self.wants_trace = wants_trace
+        self.tags = tags
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome:
     """What the caller got. `status` 499: it had gone. `attempt` is the one whose answer was delivered, whole, by the
     target `served`."""
 
-    status: int
-    attempt: int | None = None
-    served: str | None = None
-    error: str | None = None
-    flagged: str | None = None
-    in_band_error: bool = False
-    usage: Usage | None = None
+    __slots__ = (
+        "attempt",
+        "error",
+        "flagged",
+        "in_band_error",
+        "served",
+        "status",
+        "usage",
+    )
+
+    def __init__(
+        self,
+        status: int,
+        attempt: int | None = None,
+        served: str | None = None,
+        error: str | None = None,
+        flagged: str | None = None,
+        in_band_error: bool = False,
+        usage: Usage | None = None,
+    ) -> None:
+        self.status = status
+        self.attempt = attempt
+        self.served = served
+        self.error = error
+        self.flagged = flagged
+        self.in_band_error = in_band_error
+        self.usage = usage
 
 
 def request_row(

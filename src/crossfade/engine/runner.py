@@ -10,8 +10,6 @@ import time
 from collections.abc import Mapping
 from time import perf_counter
 
-import msgspec
-
 from crossfade.core.dispatch import Dispatch
 from crossfade.core.errors import InvalidRequest
 from crossfade.core.events import StreamCommitted
@@ -33,13 +31,27 @@ _NEVER = float("inf")
 _NOTHING: Mapping[int, int] = {}
 
 
-class Answer(msgspec.Struct):
+class Answer:
     """The end of an answer, given once its line is on record. `fields` is None where the answer has begun."""
 
-    downstream: Downstream
-    status: int
-    fields: Fields | None
-    body: bytes
+    __slots__ = (
+        "body",
+        "downstream",
+        "fields",
+        "status",
+    )
+
+    def __init__(
+        self,
+        downstream: Downstream,
+        status: int,
+        fields: Fields | None,
+        body: bytes,
+    ) -> None:
+        self.downstream = downstream
+        self.status = status
+        self.fields = fields
+        self.body = body
 
     def __call__(self) -> None:
         try:

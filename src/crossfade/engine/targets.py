@@ -6,20 +6,32 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 from urllib.parse import urlsplit
 
-import msgspec
-
 from crossfade.core.target import Target
 from crossfade.providers.base import Provider
 from crossfade.transport.base import Endpoint
 
 
-class Upstream(msgspec.Struct, frozen=True, kw_only=True):
+class Upstream:
     """How a target is called. `base_path` goes before the path that the provider's dialect gives."""
 
-    provider: Provider
-    endpoint: Endpoint
-    base_path: str
-    secret: str | None
+    __slots__ = (
+        "base_path",
+        "endpoint",
+        "provider",
+        "secret",
+    )
+
+    def __init__(
+        self,
+        provider: Provider,
+        endpoint: Endpoint,
+        base_path: str,
+        secret: str | None,
+    ) -> None:
+        self.provider = provider
+        self.endpoint = endpoint
+        self.base_path = base_path
+        self.secret = secret
 
 
 class Upstreams:

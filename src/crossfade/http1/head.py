@@ -16,7 +16,6 @@ from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 import httptools
-import msgspec
 
 HEAD_BYTES: Final = 32 * 1024
 """Default bound on a whole head, start line and blank line included."""
@@ -72,22 +71,46 @@ class BadMessage(ValueError):
         self.status, self.message = status, message
 
 
-class RequestHead(msgspec.Struct):
+class RequestHead:
     """A checked request head. `length`: the body's byte count or `CHUNKED`; `path` and `query`: as sent, undecoded.
 
     `note` is the handler's own: what it concluded from the head. A head that differs from the one before on its
     connection in nothing but the length of the body comes with the same note.
     """
 
-    method: str
-    path: str
-    query: str
-    headers: dict[str, str]
-    length: int
-    is_http_1_0: bool
-    is_kept_alive: bool
-    expects_continue: bool
-    note: Any = None
+    __slots__ = (
+        "expects_continue",
+        "headers",
+        "is_http_1_0",
+        "is_kept_alive",
+        "length",
+        "method",
+        "note",
+        "path",
+        "query",
+    )
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        query: str,
+        headers: dict[str, str],
+        length: int,
+        is_http_1_0: bool,
+        is_kept_alive: bool,
+        expects_continue: bool,
+        note: Any = None,
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.query = query
+        self.headers = headers
+        self.length = length
+        self.is_http_1_0 = is_http_1_0
+        self.is_kept_alive = is_kept_alive
+        self.expects_continue = expects_continue
+        self.note = note
 
 
 class _Watch:
@@ -180,7 +203,9 @@ class HeadMemory:
         length = int(digits)
         if length != known.length:
             headers = {**known.headers, "content-length": digits.decode()}
-            known = self._head = msgspec.structs.replace(known, headers=headers, length=length)
+            # Only plain heads are kept: HTTP/1.1, to be followed by others, without an expectation.
+            same = RequestHead(known.method, known.path, known.query, headers, length, False, True, False, known.note)
+            known = self._head = same
         return known, at + len(self._behind)
 
     def read(self, head: bytes, header_count: int = HEADER_COUNT) -> RequestHead:
@@ -303,11 +328,17 @@ def render_headers(headers: Iterable[tuple[str, str]]) -> str:
     return text
 
 
-class Fields(msgspec.Struct, frozen=True, gc=False):
+class Fields:
     """Header lines without the blank line that need no second look: by `rendered_fields`, or put together from such
     and from words that are safe to send."""
 
-    text: str
+    __slots__ = ("text",)
+
+    def __init__(
+        self,
+        text: str,
+    ) -> None:
+        self.text = text
 
 
 def rendered_fields(headers: Iterable[tuple[str, str]]) -> Fields:

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-import msgspec
-
 from crossfade.core.exchange import ChatRequest, Completion, Continuation, RequestFacts, StreamEvent
 from crossfade.core.failure import Failure
 from crossfade.core.target import Dialect, Target
@@ -33,14 +31,28 @@ class Inbound(Protocol):
         the target's set and dropped parameters, the turns of a continuation."""
 
 
-class ProviderRequest(msgspec.Struct):
+class ProviderRequest:
     """What goes on the wire. `path` is relative to the provider's base URL and has the query.
     `dropped` names the caller's parameters that this dialect cannot express."""
 
-    path: str
-    headers: Sequence[tuple[str, str]]
-    body: bytes
-    dropped: tuple[str, ...] = ()
+    __slots__ = (
+        "body",
+        "dropped",
+        "headers",
+        "path",
+    )
+
+    def __init__(
+        self,
+        path: str,
+        headers: Sequence[tuple[str, str]],
+        body: bytes,
+        dropped: tuple[str, ...] = (),
+    ) -> None:
+        self.path = path
+        self.headers = headers
+        self.body = body
+        self.dropped = dropped
 
 
 class StreamReader(Protocol):

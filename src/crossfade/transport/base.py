@@ -32,24 +32,54 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     proxy: str | None = None
 
 
-class UpstreamRequest(msgspec.Struct):
+class UpstreamRequest:
     """One request on the wire. `path` has the query; `headers` are without Host, Content-Length and Connection,
     which the transport writes itself (and `accept-encoding: identity`). A tuple of headers is rendered once."""
 
-    endpoint: Endpoint
-    path: str
-    headers: Sequence[tuple[str, str]]
-    body: bytes
-    method: str = "POST"
-    connect_timeout: float | None = None  # None: the endpoint's
-    target: str = ""  # `provider/model`, for fault injection only; it never reaches the wire
+    __slots__ = (
+        "body",
+        "connect_timeout",
+        "endpoint",
+        "headers",
+        "method",
+        "path",
+        "target",
+    )
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        path: str,
+        headers: Sequence[tuple[str, str]],
+        body: bytes,
+        method: str = "POST",
+        connect_timeout: float | None = None,
+        target: str = "",
+    ) -> None:
+        self.endpoint = endpoint
+        self.path = path
+        self.headers = headers
+        self.body = body
+        self.method = method
+        self.connect_timeout = connect_timeout
+        self.target = target
 
 
-class ResponseHead(msgspec.Struct):
+class ResponseHead:
     """Status and headers of an upstream response; names are lower case, repeated ones joined with `, `."""
 
-    status: int
-    headers: Mapping[str, str]
+    __slots__ = (
+        "headers",
+        "status",
+    )
+
+    def __init__(
+        self,
+        status: int,
+        headers: Mapping[str, str],
+    ) -> None:
+        self.status = status
+        self.headers = headers
 
 
 class ResponseSink(Protocol):
