@@ -12,8 +12,8 @@ from setuptools import setup
 
 COMPILED = """
 core/assembly core/breaker core/budget core/dispatch core/ejection core/health core/join core/limits core/planner
-core/steps core/stream core/validation core/verdict core/walk
-edge/app edge/auth edge/intake edge/openai_chat
+core/stream core/validation core/walk
+edge/app edge/intake edge/openai_chat
 engine/engine engine/headers engine/record engine/relay engine/runner engine/targets
 http1/client http1/head http1/outbox http1/received http1/request http1/server
 providers/base providers/openai providers/secrecy

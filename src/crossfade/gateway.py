@@ -31,8 +31,8 @@ from crossfade.edge.status import Status
 from crossfade.engine.engine import Engine
 from crossfade.engine.ports import Recorder
 from crossfade.engine.targets import Upstream, Upstreams, upstreams_of
+from crossfade.http1.limits import Limits
 from crossfade.http1.listener import Listener
-from crossfade.http1.request import Limits
 from crossfade.providers.registry import provider_for, versioned
 from crossfade.rehearsal.faults import Injection
 from crossfade.transport.base import Transport

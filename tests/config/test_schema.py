@@ -26,7 +26,7 @@ from crossfade.core.policy import (
     RetryPolicy,
 )
 from crossfade.core.words import parse_duration
-from crossfade.http1.request import Limits
+from crossfade.http1.limits import Limits
 from tests.config.samples import EXAMPLE, Folder
 from tests.config.test_errors import FULL
 

@@ -7,8 +7,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from crossfade.core.breaker import LOST_TRIAL, Breaker, BreakerChange, Permit, Window
+from crossfade.core.breaker import LOST_TRIAL, Breaker, Permit, Window
 from crossfade.core.policy import BreakerPolicy
+from crossfade.core.standing import BreakerChange
 
 POLICY = BreakerPolicy()
 

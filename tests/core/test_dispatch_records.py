@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crossfade.core.exchange import RequestFacts, Usage
-from crossfade.core.health import BreakerChanged, Ejected
+from crossfade.core.standing import BreakerChanged, Ejected
 from crossfade.core.verdict import Accepted, Rejected
 from tests.core.walking import START, Course, failure, new_board, open_breaker, rung
 

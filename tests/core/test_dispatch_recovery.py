@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from crossfade.core.exchange import OutputFormat, RequestFacts, StreamEvent, ToolDelta
+from crossfade.core.exchange import JoinNote, OutputFormat, RequestFacts, StreamEvent, ToolDelta
 from crossfade.core.failure import Phase
-from crossfade.core.planner import Skip
 from crossfade.core.steps import Deliver
-from crossfade.core.stream import JoinNote
+from crossfade.core.target import Skip
 from tests.core.walking import START, Course, eject, failure, new_board, open_breaker, rung, target
 
 TEXT = "It was a bright cold day in April, and the clocks were striking thirteen. "

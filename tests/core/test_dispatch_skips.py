@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from crossfade.core.budget import RetryBudget
-from crossfade.core.planner import Skip
 from crossfade.core.steps import Deliver
+from crossfade.core.target import Skip
 from tests.core.walking import START, Course, eject, new_board, open_breaker, rung, target
 
 # --- ejections -----------------------------------------------------------------------------------------------

@@ -11,19 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from crossfade.core.breaker import Breaker, Permit, Window
 from crossfade.core.ejection import DEMOTION_TIME, SEEN_TOGETHER, RouteRecord
 from crossfade.core.failure import DISPOSITIONS, Failure, FailureReason, HealthEffect
-from crossfade.core.health import (
-    AVAILABLE,
-    TRIAL_DUE,
-    Available,
-    BreakerChanged,
-    Change,
-    Ejected,
-    HealthBoard,
-    Out,
-    Returned,
-    TargetHealth,
-)
+from crossfade.core.health import HealthBoard, TargetHealth
 from crossfade.core.policy import BreakerPolicy, HealthPolicy
+from crossfade.core.standing import AVAILABLE, TRIAL_DUE, Available, BreakerChanged, Change, Ejected, Out, Returned
 from crossfade.core.target import Route, Rung, Target
 
 R = FailureReason

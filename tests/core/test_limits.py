@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from crossfade.core.exchange import RequestFacts
 from crossfade.core.failure import FailureReason, Phase
-from crossfade.core.limits import AttemptLimits, AttemptTimers, attempt_limits, reserve
-from crossfade.core.policy import TimeoutPolicy
+from crossfade.core.limits import AttemptTimers, attempt_limits, reserve
+from crossfade.core.policy import AttemptLimits, TimeoutPolicy
 from tests.core.walking import target
 
 NONE = TimeoutPolicy()

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from crossfade.core.exchange import Ability, RequestFacts
-from crossfade.core.planner import Plan, plan, unfitness
-from crossfade.core.target import Route, Target
+from crossfade.core.planner import plan, unfitness
+from crossfade.core.target import Plan, Route, Target
 from tests.core.walking import rung, target
 
 PLAIN = RequestFacts()

@@ -11,11 +11,20 @@ from hypothesis import strategies as st
 
 from crossfade.core import stream as streams
 from crossfade.core.assembly import Assembly, MadeEvent, merged
-from crossfade.core.exchange import Completion, Finish, OutputFormat, RequestFacts, StreamEvent, ToolDelta, Usage
+from crossfade.core.exchange import (
+    Completion,
+    Finish,
+    JoinNote,
+    OutputFormat,
+    RequestFacts,
+    StreamEvent,
+    ToolDelta,
+    Usage,
+)
 from crossfade.core.failure import Failure, FailureReason
 from crossfade.core.join import continuation_of
 from crossfade.core.policy import CommitPolicy, StreamPolicy
-from crossfade.core.stream import JoinNote, StreamGate, Transcript
+from crossfade.core.stream import StreamGate, Transcript
 from crossfade.core.verdict import Accepted, Rejected
 
 R = FailureReason

@@ -8,10 +8,19 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from crossfade.core.exchange import Completion, Finish, OutputFormat, RequestFacts, StreamEvent, ToolDelta, Usage
+from crossfade.core.exchange import (
+    Completion,
+    Finish,
+    JoinNote,
+    OutputFormat,
+    RequestFacts,
+    StreamEvent,
+    ToolDelta,
+    Usage,
+)
 from crossfade.core.failure import Failure, FailureReason, Origin
 from crossfade.core.policy import CommitPolicy, StreamPolicy
-from crossfade.core.stream import JoinNote, StreamGate, Transcript
+from crossfade.core.stream import StreamGate, Transcript
 from crossfade.core.verdict import Accepted, Rejected
 
 COMMITS = [

@@ -9,10 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossfade.core.assembly import MadeEvent
-from crossfade.core.exchange import Completion, Finish, OutputFormat, RequestFacts, StreamEvent, ToolDelta, Usage
+from crossfade.core.exchange import (
+    Completion,
+    Finish,
+    JoinNote,
+    OutputFormat,
+    RequestFacts,
+    StreamEvent,
+    ToolDelta,
+    Usage,
+)
 from crossfade.core.failure import Failure, FailureReason
 from crossfade.core.policy import CommitPolicy, StreamPolicy
-from crossfade.core.stream import JoinNote, StreamGate, Transcript
+from crossfade.core.stream import StreamGate, Transcript
 from crossfade.core.verdict import Accepted
 
 PLAIN = RequestFacts(stream=True)

@@ -26,10 +26,11 @@ from crossfade.core.failure import (
     Phase,
     fallback_reasons,
 )
-from crossfade.core.health import HealthBoard, Out
-from crossfade.core.planner import Plan
+from crossfade.core.health import HealthBoard
 from crossfade.core.policy import RetryPolicy, RoutePolicy, StreamPolicy, TimeoutPolicy
+from crossfade.core.standing import Out
 from crossfade.core.steps import Deliver, GiveUp, Send, Wait
+from crossfade.core.target import Plan
 from crossfade.core.verdict import Accepted, Rejected
 from crossfade.core.walk import Walk
 from tests.core.walking import STATUS, rung

@@ -10,12 +10,11 @@ from crossfade.core.dispatch import Dispatch
 from crossfade.core.exchange import RequestFacts, StreamEvent
 from crossfade.core.failure import Failure, FailureReason, Origin, fallback_reasons
 from crossfade.core.health import HealthBoard
-from crossfade.core.planner import Plan, Skip
 from crossfade.core.policy import HealthPolicy, RetryPolicy, RoutePolicy, StreamPolicy, TimeoutPolicy
 from crossfade.core.steps import Defect, Deliver, Fallback, GiveUp, Pending, Send, Step, Wait
-from crossfade.core.target import Rung, Target
-from crossfade.core.verdict import Accepted, AttemptRecord, Rejected
-from crossfade.core.walk import Walk
+from crossfade.core.target import Plan, Rung, Skip, Target
+from crossfade.core.verdict import Accepted, Rejected
+from crossfade.core.walk import AttemptRecord, Walk
 
 START = 1000.0
 HALF = 0.5

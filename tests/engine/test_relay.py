@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from crossfade.core.failure import Failure, FailureReason, Origin
-from crossfade.core.limits import AttemptLimits
+from crossfade.core.policy import AttemptLimits
 from crossfade.core.steps import Send
 from crossfade.core.target import Target
 from crossfade.core.verdict import Rejected, Verdict

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from crossfade.core.exchange import RequestFacts
 from crossfade.core.failure import Failure, FailureReason
-from crossfade.core.limits import AttemptLimits
-from crossfade.core.policy import StreamPolicy
+from crossfade.core.policy import AttemptLimits, StreamPolicy
 from crossfade.core.steps import Send
 from crossfade.core.stream import StreamGate, Transcript
 from crossfade.core.target import Target

@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from crossfade.http1.limits import Limits
 from crossfade.http1.listener import Listener
 from crossfade.http1.outbox import Outbox
-from crossfade.http1.server import Limits, Request, ServerConnection
+from crossfade.http1.server import Request, ServerConnection
 
 TICK = 0.02
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\n"

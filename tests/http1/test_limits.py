@@ -7,8 +7,8 @@ import resource
 import pytest
 
 from crossfade.http1.head import CHUNK_BYTES, CHUNK_COUNT, BadMessage, ChunkedBody
+from crossfade.http1.limits import Limits
 from crossfade.http1.listener import Listener
-from crossfade.http1.server import Limits
 from tests.http1.harness import Recorder
 from tests.support import run
 

@@ -6,8 +6,9 @@ import socket
 
 import pytest
 
+from crossfade.http1.limits import Limits
 from crossfade.http1.listener import Listener
-from crossfade.http1.server import Limits, ServerConnection
+from crossfade.http1.server import ServerConnection
 from tests.http1.harness import HEAD, Recorder, answer, hold, post, serving, until, until_requests
 from tests.support import run
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from crossfade.http1.server import LINGER_BYTES, PIPELINE_BYTES, Limits, Request
+from crossfade.http1.limits import Limits
+from crossfade.http1.server import LINGER_BYTES, PIPELINE_BYTES, Request
 from tests.http1.harness import HEAD, Bench, Client, Recorder, answer, hold, post, serving, until, until_requests
 from tests.support import run
 

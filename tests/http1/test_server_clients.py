@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from crossfade.http1.server import HIGH_WATER, Limits, Request
+from crossfade.http1.limits import Limits
+from crossfade.http1.server import HIGH_WATER, Request
 from tests.http1.harness import HEAD, Bench, Client, Recorder, answer, hold, post, serving, until
 from tests.support import run
 

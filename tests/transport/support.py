@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager
 from typing import Any, Self, cast
 
 from crossfade.core.errors import TransportError
-from crossfade.transport.base import Endpoint, ResponseHead, UpstreamRequest
+from crossfade.transport.base import ResponseHead, UpstreamRequest
+from crossfade.transport.endpoint import Endpoint
 
 LENGTH_2 = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 

@@ -8,7 +8,7 @@ import ssl
 import pytest
 
 from crossfade.core.errors import ConnectFailed
-from crossfade.transport.base import Endpoint
+from crossfade.transport.endpoint import Endpoint
 from crossfade.transport.http import HttpTransport
 from crossfade.transport.proxies import Proxy, ProxySettings, read_proxy
 from tests.support import run

@@ -13,14 +13,10 @@ as it is now. It knows nothing of requests but their identity, and nothing of re
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
-
-import msgspec
 
 from crossfade.core.backoff import doubled, jittered
 from crossfade.core.policy import BreakerPolicy
-
-BreakerState = Literal["closed", "open", "half_open"]
+from crossfade.core.standing import BreakerChange, BreakerState
 
 LOST_TRIAL = 900.0
 """A trial unsettled for this long counts as lost, so that a permit which went astray cannot keep a target out."""
@@ -52,17 +48,6 @@ class Permit:
         self.settled = settled
         self.succeeded_at = succeeded_at
         self.row_before = row_before
-
-
-class BreakerChange(msgspec.Struct, frozen=True):
-    """A breaker went from `before` to `after`; `until` is when an open one may be tried again.
-
-    An open breaker whose failed trial opens it anew reports `half_open` to `open`.
-    """
-
-    before: BreakerState
-    after: BreakerState
-    until: float | None = None
 
 
 class Window:

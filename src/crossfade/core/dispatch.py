@@ -20,16 +20,17 @@ from collections.abc import Mapping, Sequence
 
 from crossfade.core import policy as defaults
 from crossfade.core.breaker import Permit
+from crossfade.core.exchange import JoinNote
 from crossfade.core.exhausted import RungEnd, agreed, broken_off, declined, exhausted, passed_over
 from crossfade.core.failure import DISPOSITIONS, Failure, FailureReason, FallBack, HealthEffect, Origin, Phase, Retry
-from crossfade.core.health import Change, Out, TargetHealth
+from crossfade.core.health import TargetHealth
 from crossfade.core.limits import attempt_limits, reserve
-from crossfade.core.planner import Plan, Skip
+from crossfade.core.standing import Change, Out
 from crossfade.core.steps import Defect, Deliver, Fallback, GiveUp, Pending, Send, Step, Wait
-from crossfade.core.stream import JoinNote, Transcript
-from crossfade.core.target import Rung, Target
-from crossfade.core.verdict import Accepted, AttemptRecord, Verdict
-from crossfade.core.walk import Attempt, Walk
+from crossfade.core.stream import Transcript
+from crossfade.core.target import Plan, Rung, Skip, Target
+from crossfade.core.verdict import Accepted, Verdict
+from crossfade.core.walk import Attempt, AttemptRecord, Walk
 
 MAX_ATTEMPTS = 5
 UNFIT = "unfit"

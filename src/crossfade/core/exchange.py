@@ -284,3 +284,12 @@ def continued(request: ChatRequest, continuation: Continuation) -> ChatRequest:
     if max_tokens is not None:
         max_tokens = max(1, max_tokens - continuation.delivered_tokens)
     return msgspec.structs.replace(request, messages=(*request.messages, *turns), max_tokens=max_tokens)
+
+
+class JoinNote(msgspec.Struct, frozen=True, rename={"source": "from", "target": "to"}):
+    """One change of provider after the headers, as the caller is told it."""
+
+    at_chars: int
+    source: str
+    target: str
+    reason: str

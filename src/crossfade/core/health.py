@@ -9,15 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Literal, assert_never
-
-import msgspec
+from typing import assert_never
 
 from crossfade.core.backoff import clamp_retry_after
-from crossfade.core.breaker import Breaker, BreakerChange, BreakerState, Permit
+from crossfade.core.breaker import Breaker, Permit
 from crossfade.core.ejection import SEEN_TOGETHER, Ejections, RouteRecord
 from crossfade.core.failure import DISPOSITIONS, Failure, FailureReason, HealthEffect
 from crossfade.core.policy import HealthPolicy
+from crossfade.core.standing import (
+    AVAILABLE,
+    TRIAL_DUE,
+    BreakerChange,
+    BreakerChanged,
+    Change,
+    Ejected,
+    Out,
+    Returned,
+    Standing,
+    TargetView,
+)
 from crossfade.core.target import Route, Target
 
 MOST_TARGETS = 4096
@@ -27,79 +37,8 @@ _MOST_ROUTES = 64
 _NO_GENERATION = -1
 _DEFAULT_POLICY = HealthPolicy()
 
-Scope = Literal["target", "credential"]
-
 
 # --- what is told --------------------------------------------------------------------------------------------
-
-
-class Available(msgspec.Struct, frozen=True):
-    """The target may be called. `is_trial`: the call would be a trial of an opened breaker."""
-
-    is_trial: bool = False
-
-
-class Out(msgspec.Struct, frozen=True):
-    """The target is passed over. `until` is when that may end, None where only a running trial can tell."""
-
-    reason: FailureReason | Literal["breaker_open", "trial_in_flight"]
-    until: float | None = None
-
-    @property
-    def is_ejection(self) -> bool:
-        """Whether it is a limit or a defect, which is never tried early."""
-        return isinstance(self.reason, FailureReason)
-
-
-Standing = Available | Out
-
-AVAILABLE = Available()
-TRIAL_DUE = Available(is_trial=True)
-
-
-class BreakerChanged(msgspec.Struct, frozen=True):
-    """A target's breaker changed its state; `until` is when an open one is due for a trial."""
-
-    target: str
-    before: BreakerState
-    after: BreakerState
-    until: float | None = None
-
-
-class Ejected(msgspec.Struct, frozen=True):
-    """`target` gave the reason; with scope `credential` all targets of its provider and credential are out."""
-
-    target: str
-    reason: FailureReason
-    until: float
-    scope: Scope
-
-
-class Returned(msgspec.Struct, frozen=True):
-    """The first good answer after an ejection had run out."""
-
-    target: str
-    reason: FailureReason
-    scope: Scope
-
-
-Change = BreakerChanged | Ejected | Returned
-
-
-class TargetView(msgspec.Struct, frozen=True, kw_only=True):
-    """One target's health as it is read by people and readiness checks. `calls` and `failures` are the window's."""
-
-    key: str
-    standing: Standing
-    breaker: BreakerState
-    breaker_until: float | None
-    opened_by_silence: bool
-    in_flight: int
-    consecutive_failures: int
-    calls: int
-    failures: int
-    ejections: tuple[tuple[FailureReason, float], ...] = ()
-    demoted_on: tuple[tuple[str, float], ...] = ()
 
 
 # --- one target ----------------------------------------------------------------------------------------------

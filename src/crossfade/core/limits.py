@@ -11,29 +11,10 @@ import msgspec
 from crossfade.core import policy as defaults
 from crossfade.core.exchange import RequestFacts
 from crossfade.core.failure import Failure, FailureReason, Origin, Phase
-from crossfade.core.policy import TimeoutPolicy
+from crossfade.core.policy import AttemptLimits, TimeoutPolicy
 from crossfade.core.target import Target
 
 _NEVER = float("inf")
-
-
-class AttemptLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds for each phase; `first_content`, `silence` and `idle` hold for streamed upstream calls only.
-
-    `to_commit` bounds the time to the commit: what the deadline leaves, or the limit of an attempt. `own_attempt`,
-    `own_first_content` and `own_idle` are what the target's own settings allow: running into a limit of the caller's
-    before one of these has run out says nothing of the target.
-    """
-
-    connect: float
-    first_content: float
-    silence: float
-    idle: float
-    to_commit: float
-    max_stream: float
-    own_attempt: float = 0.0
-    own_first_content: float = 0.0
-    own_idle: float = 0.0
 
 
 _Known = tuple[Target, TimeoutPolicy, TimeoutPolicy, AttemptLimits]

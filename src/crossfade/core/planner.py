@@ -8,28 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
-
 from crossfade.core.exchange import Ability, RequestFacts
-from crossfade.core.target import Route, Rung, Target
+from crossfade.core.target import Plan, Route, Rung, Skip, Target
 
 WINDOW_TOLERANCE = 1.2
 """An estimate of the input may exceed a window by this much before the target is passed over."""
-
-
-class Skip(msgspec.Struct, frozen=True):
-    """A rung passed over for good: it lacks an ability, or its window is too small."""
-
-    rung: Rung
-    position: int
-    why: str
-
-
-class Plan(msgspec.Struct, frozen=True):
-    """The rungs to try in order, and those that never will be for this request."""
-
-    rungs: tuple[Rung, ...]
-    skips: tuple[Skip, ...] = ()
 
 
 def plan(

@@ -146,3 +146,22 @@ class RoutePolicy(msgspec.Struct, frozen=True, kw_only=True):
     stream: StreamPolicy = StreamPolicy()
     validation: ValidationPolicy = ValidationPolicy()
     stream_upstream: Literal["auto", "true", "false"] = "auto"
+
+
+class AttemptLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds for each phase; `first_content`, `silence` and `idle` hold for streamed upstream calls only.
+
+    `to_commit` bounds the time to the commit: what the deadline leaves, or the limit of an attempt. `own_attempt`,
+    `own_first_content` and `own_idle` are what the target's own settings allow: running into a limit of the caller's
+    before one of these has run out says nothing of the target.
+    """
+
+    connect: float
+    first_content: float
+    silence: float
+    idle: float
+    to_commit: float
+    max_stream: float
+    own_attempt: float = 0.0
+    own_first_content: float = 0.0
+    own_idle: float = 0.0

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from crossfade.core.exchange import Continuation
+from crossfade.core.exchange import Continuation, JoinNote
 from crossfade.core.failure import Failure, FailureReason
-from crossfade.core.limits import AttemptLimits
-from crossfade.core.stream import JoinNote
+from crossfade.core.policy import AttemptLimits
 from crossfade.core.target import Target
 
 
-class Send:
+class Send(msgspec.Struct, frozen=True):
     """Call `target` now. `stream`: ask it for a stream, whatever the caller asked for.
 
     `join` is there where this stream is to go on from one that was delivered in part and broke off; `continuation`
@@ -19,41 +18,14 @@ class Send:
     step beside this one, if no fact comes before.
     """
 
-    __slots__ = (
-        "attempt",
-        "continuation",
-        "join",
-        "limits",
-        "mode",
-        "stream",
-        "target",
-        "until",
-    )
-
-    def __init__(
-        self,
-        attempt: int,
-        target: Target,
-        limits: AttemptLimits,
-        stream: bool,
-        mode: str = "fresh",
-        until: float | None = None,
-        continuation: Continuation | None = None,
-        join: JoinNote | None = None,
-    ) -> None:
-        self.attempt = attempt
-        self.target = target
-        self.limits = limits
-        self.stream = stream
-        self.mode = mode
-        self.until = until
-        self.continuation = continuation
-        self.join = join
-
-    def __repr__(self) -> str:
-        join = "" if self.join is None else f" joined at {self.join.at_chars}"
-        until = "" if self.until is None else f" until {self.until}"
-        return f"<Send {self.attempt} {self.target.key} {self.mode}{' streamed' if self.stream else ''}{until}{join}>"
+    attempt: int
+    target: Target
+    limits: AttemptLimits
+    stream: bool
+    mode: str = "fresh"
+    until: float | None = None
+    continuation: Continuation | None = None
+    join: JoinNote | None = None
 
 
 class Wait(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import msgspec
 
 from crossfade.core.assembly import Assembly, MadeEvent, merged
-from crossfade.core.exchange import Completion, Continuation, RequestFacts, StreamEvent, Usage
+from crossfade.core.exchange import Completion, Continuation, JoinNote, RequestFacts, StreamEvent, Usage
 from crossfade.core.failure import Failure, FailureReason, Origin
 from crossfade.core.join import Joiner, JoinState, continuation_of
 from crossfade.core.policy import StreamPolicy
@@ -28,15 +28,6 @@ MERGE_ABOVE = 256 * 1024
 _EVENT_SIZE = 200
 """What an event without `raw` is reckoned to take beside its content."""
 _OF_WHOLE_TEXT = frozenset({FailureReason.INVALID_JSON, FailureReason.REJECTED_OUTPUT})
-
-
-class JoinNote(msgspec.Struct, frozen=True, rename={"source": "from", "target": "to"}):
-    """One change of provider after the headers, as the caller is told it."""
-
-    at_chars: int
-    source: str
-    target: str
-    reason: str
 
 
 class Transcript:

@@ -95,3 +95,18 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     match: tuple[str, ...] = ()
     allow: tuple[str, ...] | None = None
     trace: bool = False
+
+
+class Skip(msgspec.Struct, frozen=True):
+    """A rung passed over for good: it lacks an ability, or its window is too small."""
+
+    rung: Rung
+    position: int
+    why: str
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """The rungs to try in order, and those that never will be for this request."""
+
+    rungs: tuple[Rung, ...]
+    skips: tuple[Skip, ...] = ()

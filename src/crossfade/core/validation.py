@@ -108,12 +108,24 @@ def check_completion(
         return _failure(_R.INTERNAL_ERROR, f"the answer could not be checked: {type(error).__name__}")
 
 
-class OutputCheck(msgspec.Struct, frozen=True):
+class OutputCheck:
     """`check_completion` for the answers to one request: by what was asked, and by each set of opt-in validators."""
 
-    facts: RequestFacts
-    validators: tuple[Validators, ...]
-    listed: frozenset[FailureReason]
+    __slots__ = (
+        "facts",
+        "listed",
+        "validators",
+    )
+
+    def __init__(
+        self,
+        facts: RequestFacts,
+        validators: tuple[Validators, ...],
+        listed: frozenset[FailureReason],
+    ) -> None:
+        self.facts = facts
+        self.validators = validators
+        self.listed = listed
 
     def __call__(self, completion: Completion) -> Failure | None:
         for validators in self.validators or _NO_VALIDATORS:
@@ -309,9 +321,19 @@ def _fits_schema(text: str, schema: bytes) -> bool:
         return True
 
 
-class _Schema(msgspec.Struct, frozen=True):
-    check: Callable[[Any], bool]
-    cost: SchemaCost
+class _Schema:
+    __slots__ = (
+        "check",
+        "cost",
+    )
+
+    def __init__(
+        self,
+        check: Callable[[Any], bool],
+        cost: SchemaCost,
+    ) -> None:
+        self.check = check
+        self.cost = cost
 
 
 def _compiled(schema: bytes) -> _Schema | None:

@@ -1,4 +1,7 @@
-"""What one request's walk is made of, and what one call of it is while it lasts. Decides nothing."""
+"""What one request's walk is made of, what one call of it is while it lasts, and what is put on record of it.
+
+Decides nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,68 @@ from collections.abc import Callable
 
 from crossfade.core.breaker import Permit
 from crossfade.core.budget import RetryBudget
-from crossfade.core.exchange import RequestFacts
+from crossfade.core.exchange import RequestFacts, Usage
+from crossfade.core.failure import Failure
 from crossfade.core.health import HealthBoard, TargetHealth
-from crossfade.core.limits import AttemptLimits
-from crossfade.core.planner import Plan
-from crossfade.core.policy import RoutePolicy, TimeoutPolicy
-from crossfade.core.target import Rung, Target
-from crossfade.core.verdict import AttemptRecord
+from crossfade.core.policy import AttemptLimits, RoutePolicy, TimeoutPolicy
+from crossfade.core.target import Plan, Rung, Target
+
+
+class AttemptRecord:
+    """One line of a walk: a call, or a skip (`number` 0). Times are seconds; `started_s` counts from the request's
+    start. `mode` is fresh, retry, trial or continue. The prices are the target's, in USD per token."""
+
+    __slots__ = (
+        "dropped",
+        "failure",
+        "latency_s",
+        "mode",
+        "number",
+        "price_in",
+        "price_out",
+        "request_id",
+        "rung",
+        "skip",
+        "started_s",
+        "status",
+        "target",
+        "time_to_first_chunk_s",
+        "usage",
+    )
+
+    def __init__(
+        self,
+        number: int,
+        target: str,
+        rung: int,
+        started_s: float,
+        mode: str = "fresh",
+        price_in: float | None = None,
+        price_out: float | None = None,
+        latency_s: float = 0.0,
+        time_to_first_chunk_s: float | None = None,
+        failure: Failure | None = None,
+        skip: str | None = None,
+        status: int | None = None,
+        request_id: str | None = None,
+        usage: Usage | None = None,
+        dropped: tuple[str, ...] = (),
+    ) -> None:
+        self.number = number
+        self.target = target
+        self.rung = rung
+        self.started_s = started_s
+        self.mode = mode
+        self.price_in = price_in
+        self.price_out = price_out
+        self.latency_s = latency_s
+        self.time_to_first_chunk_s = time_to_first_chunk_s
+        self.failure = failure
+        self.skip = skip
+        self.status = status
+        self.request_id = request_id
+        self.usage = usage
+        self.dropped = dropped
 
 
 class Walk:

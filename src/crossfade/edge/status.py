@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from crossfade.core.health import HealthBoard, Out, TargetView
+from crossfade.core.health import HealthBoard
+from crossfade.core.standing import Out, TargetView
 from crossfade.http1.request import Request
 
 _JSON = ("content-type", "application/json")

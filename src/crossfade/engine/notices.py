@@ -10,7 +10,7 @@ from crossfade.core.events import (
     TargetEjected,
     TargetReturned,
 )
-from crossfade.core.health import BreakerChanged, Change, Ejected
+from crossfade.core.standing import BreakerChanged, Change, Ejected
 from crossfade.core.steps import Defect, Fallback
 
 

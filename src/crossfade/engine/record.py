@@ -13,7 +13,7 @@ from crossfade.core.events import AttemptRow, RequestEnded
 from crossfade.core.exchange import Usage
 from crossfade.core.policy import RoutePolicy
 from crossfade.core.stream import Check, Transcript
-from crossfade.core.verdict import AttemptRecord
+from crossfade.core.walk import AttemptRecord
 from crossfade.engine.ports import CallerDialect
 from crossfade.providers.base import Inbound
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from crossfade.core.target import Target
 from crossfade.providers.base import Provider
-from crossfade.transport.base import Endpoint
+from crossfade.transport.endpoint import Endpoint
 
 
 class Upstream:

@@ -13,8 +13,9 @@ from time import perf_counter
 
 import msgspec
 
+from crossfade.http1.limits import Limits
 from crossfade.http1.outbox import Outbox
-from crossfade.http1.server import Handler, Limits, ServerConnection
+from crossfade.http1.server import Handler, ServerConnection
 
 TICK = 0.5
 """Seconds between two looks at the connections' `due` times: every limit may be exceeded by as much."""

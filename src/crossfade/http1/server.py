@@ -35,8 +35,9 @@ from crossfade.http1.head import (
     path_of,
     rendered_fields,
 )
+from crossfade.http1.limits import Limits
 from crossfade.http1.outbox import Outbox
-from crossfade.http1.request import Handler, Limits, Request
+from crossfade.http1.request import Handler, Request
 
 __all__ = ["Handler", "Limits", "Request", "ServerConnection"]
 

@@ -54,12 +54,24 @@ class Timer(Protocol):
     def cancel(self) -> None: ...
 
 
-class _Group(msgspec.Struct):
+class _Group:
     """Answers that wait for the block of `number` to be on the disk, until `until` at most."""
 
-    number: int
-    until: float
-    thens: list[Then]
+    __slots__ = (
+        "number",
+        "thens",
+        "until",
+    )
+
+    def __init__(
+        self,
+        number: int,
+        until: float,
+        thens: list[Then],
+    ) -> None:
+        self.number = number
+        self.until = until
+        self.thens = thens
 
 
 class Journal:

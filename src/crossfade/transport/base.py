@@ -8,33 +8,17 @@ exactly one of `on_end` and `on_failure`. After `Call.abort` it hears nothing mo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol
-
-import msgspec
+from typing import Protocol
 
 from crossfade.core.errors import TransportError
-
-
-class Endpoint(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
-    """Where a provider is reached. Connections are shared by equal endpoints.
-
-    `network`: `public` refuses private addresses at dial time unless `host` is itself such a literal;
-    `private` allows them. Link-local and metadata addresses are always refused. `keep_idle` is how many
-    seconds an idle connection may be used again. `proxy` is an `http://` proxy address or None.
-    """
-
-    scheme: Literal["http", "https"]
-    host: str
-    port: int
-    network: Literal["public", "private"] = "public"
-    keep_idle: float = 4.0
-    connect_timeout: float = 5.0
-    proxy: str | None = None
+from crossfade.transport.endpoint import Endpoint
 
 
 class UpstreamRequest:
     """One request on the wire. `path` has the query; `headers` are without Host, Content-Length and Connection,
-    which the transport writes itself (and `accept-encoding: identity`). A tuple of headers is rendered once."""
+    which the transport writes itself (and `accept-encoding: identity`). A tuple of headers is rendered once.
+    `connect_timeout` None: the endpoint's. `target` (`provider/model`) is for fault injection only; it never reaches
+    the wire."""
 
     __slots__ = (
         "body",

@@ -19,7 +19,7 @@ from typing import Final, TypeVar
 from crossfade.core.errors import ConnectFailed, TimedOut
 from crossfade.core.failure import Phase
 from crossfade.transport.addresses import literal_address, refusal
-from crossfade.transport.base import Endpoint
+from crossfade.transport.endpoint import Endpoint
 from crossfade.transport.proxies import Proxy
 from crossfade.transport.resolve import Address, Lookup, Resolver
 

@@ -14,8 +14,9 @@ from typing import Final
 from crossfade.core.errors import ConnectFailed, TransportError
 from crossfade.http1.client import ClientConnection, RequestWriter
 from crossfade.http1.outbox import Outbox
-from crossfade.transport.base import Call, Endpoint, ResponseHead, ResponseSink, UpstreamRequest
+from crossfade.transport.base import Call, ResponseHead, ResponseSink, UpstreamRequest
 from crossfade.transport.dial import Dialler
+from crossfade.transport.endpoint import Endpoint
 from crossfade.transport.pool import Lane, Pool, PoolLimits
 from crossfade.transport.proxies import Proxy, ProxySettings
 from crossfade.transport.resolve import Lookup

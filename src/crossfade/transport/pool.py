@@ -14,15 +14,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
-import msgspec
 
+class PoolLimits:
+    """Bounds of the pool, in connections: idle ones over all endpoints (0 keeps none) and of each, and those of one
+    endpoint that are idle, busy or being dialled; further calls wait."""
 
-class PoolLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Bounds of the pool, in connections."""
+    __slots__ = ("max_idle", "max_idle_per_endpoint", "max_open_per_endpoint")
 
-    max_idle: int = 1024  # idle ones over all endpoints; 0 keeps none
-    max_idle_per_endpoint: int = 256
-    max_open_per_endpoint: int = 2000  # idle, busy and being dialled; further calls wait
+    def __init__(
+        self, *, max_idle: int = 1024, max_idle_per_endpoint: int = 256, max_open_per_endpoint: int = 2000
+    ) -> None:
+        self.max_idle = max_idle
+        self.max_idle_per_endpoint = max_idle_per_endpoint
+        self.max_open_per_endpoint = max_open_per_endpoint
 
 
 class Member(Protocol):

@@ -15,7 +15,7 @@ import msgspec
 
 from crossfade.core.errors import ConnectFailed
 from crossfade.transport.addresses import IpAddress, literal_address
-from crossfade.transport.base import Endpoint
+from crossfade.transport.endpoint import Endpoint
 
 
 class Proxy(msgspec.Struct, frozen=True):

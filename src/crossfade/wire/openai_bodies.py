@@ -25,19 +25,29 @@ MAX_ODD: Final = 1024 * 1024
 """Bytes of a body whose keys come twice or are spelled with escapes. Finding out which takes long."""
 
 
-class Members(msgspec.Struct, eq=False):
+class Members:
     """The top level of a JSON object: `values` as JSON text, and where they stand. Made by `read_members`.
 
+    `is_compact`: it is as it would be written here, without blanks, and so without room for another member.
     `can_splice`: every key occurs once and is spelled plainly, so that values can be replaced in place and no two
     readers can see two objects.
     """
 
-    raw: bytes
-    values: dict[str, msgspec.Raw]
-    is_compact: bool
-    """Whether it is as it would be written here: without blanks, and so without room for another member."""
-    can_splice: bool
-    places: dict[str, tuple[int, int]]
+    __slots__ = ("can_splice", "is_compact", "places", "raw", "values")
+
+    def __init__(
+        self,
+        raw: bytes,
+        values: dict[str, msgspec.Raw],
+        is_compact: bool,
+        can_splice: bool,
+        places: dict[str, tuple[int, int]],
+    ) -> None:
+        self.raw = raw
+        self.values = values
+        self.is_compact = is_compact
+        self.can_splice = can_splice
+        self.places = places
 
     def __repr__(self) -> str:
         return f"<Members {', '.join(self.values)}>"

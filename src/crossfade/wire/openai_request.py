@@ -83,18 +83,30 @@ def _value(given: shapes.Request, field: str) -> Any:
     return _decode_any(raw)
 
 
-class ChatInbound(msgspec.Struct, eq=False):
-    """A caller's chat request; an `Inbound`. Made by `read_request`."""
+class ChatInbound:
+    """A caller's chat request; an `Inbound`. Made by `read_request`.
 
-    members: Members
-    facts: RequestFacts
-    ours: Ours
-    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
-    """The name under which the caller set its limit of output tokens."""
-    has_our_fields: bool = False
-    """Whether the body has members that must not go upstream."""
-    dialect: Dialect = "openai"
-    _canonical: ChatRequest | None = None
+    `max_tokens_field` is the name under which the caller set its limit of output tokens; `has_our_fields`: the body has
+    members that must not go upstream.
+    """
+
+    __slots__ = ("_canonical", "dialect", "facts", "has_our_fields", "max_tokens_field", "members", "ours")
+
+    def __init__(
+        self,
+        members: Members,
+        facts: RequestFacts,
+        ours: Ours,
+        max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None,
+        has_our_fields: bool = False,
+    ) -> None:
+        self.dialect: Dialect = "openai"
+        self.members = members
+        self.facts = facts
+        self.ours = ours
+        self.max_tokens_field = max_tokens_field
+        self.has_our_fields = has_our_fields
+        self._canonical: ChatRequest | None = None
 
     def __repr__(self) -> str:
         return f"<ChatInbound {self.ours.model!r} {'streamed' if self.facts.stream else 'buffered'}>"

@@ -1,0 +1,97 @@
+"""What is said of a target's health: whether it may be called, what has changed, how it looks. Decides nothing."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from crossfade.core.failure import FailureReason
+
+BreakerState = Literal["closed", "open", "half_open"]
+
+
+class BreakerChange(msgspec.Struct, frozen=True):
+    """A breaker went from `before` to `after`; `until` is when an open one may be tried again.
+
+    An open breaker whose failed trial opens it anew reports `half_open` to `open`.
+    """
+
+    before: BreakerState
+    after: BreakerState
+    until: float | None = None
+
+
+Scope = Literal["target", "credential"]
+
+
+class Available(msgspec.Struct, frozen=True):
+    """The target may be called. `is_trial`: the call would be a trial of an opened breaker."""
+
+    is_trial: bool = False
+
+
+class Out(msgspec.Struct, frozen=True):
+    """The target is passed over. `until` is when that may end, None where only a running trial can tell."""
+
+    reason: FailureReason | Literal["breaker_open", "trial_in_flight"]
+    until: float | None = None
+
+    @property
+    def is_ejection(self) -> bool:
+        """Whether it is a limit or a defect, which is never tried early."""
+        return isinstance(self.reason, FailureReason)
+
+
+Standing = Available | Out
+
+
+AVAILABLE = Available()
+
+
+TRIAL_DUE = Available(is_trial=True)
+
+
+class BreakerChanged(msgspec.Struct, frozen=True):
+    """A target's breaker changed its state; `until` is when an open one is due for a trial."""
+
+    target: str
+    before: BreakerState
+    after: BreakerState
+    until: float | None = None
+
+
+class Ejected(msgspec.Struct, frozen=True):
+    """`target` gave the reason; with scope `credential` all targets of its provider and credential are out."""
+
+    target: str
+    reason: FailureReason
+    until: float
+    scope: Scope
+
+
+class Returned(msgspec.Struct, frozen=True):
+    """The first good answer after an ejection had run out."""
+
+    target: str
+    reason: FailureReason
+    scope: Scope
+
+
+Change = BreakerChanged | Ejected | Returned
+
+
+class TargetView(msgspec.Struct, frozen=True, kw_only=True):
+    """One target's health as it is read by people and readiness checks. `calls` and `failures` are the window's."""
+
+    key: str
+    standing: Standing
+    breaker: BreakerState
+    breaker_until: float | None
+    opened_by_silence: bool
+    in_flight: int
+    consecutive_failures: int
+    calls: int
+    failures: int
+    ejections: tuple[tuple[FailureReason, float], ...] = ()
+    demoted_on: tuple[tuple[str, float], ...] = ()
