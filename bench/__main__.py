@@ -13,20 +13,25 @@ from bench import report
 from bench.machine import BenchError, Cores, check_programs, running_on
 from bench.scenarios import QUICK, SCENARIOS, Bench, Plan, Result
 
+COMPILED = Path(".venv-compiled/bin/python").absolute()
+"""What `scripts/compile` makes."""
+
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Fewer and shorter rounds: a look, not a measurement.")
 @click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Also write all figures there.")
+@click.option("--interpreted", is_flag=True, help="Measure .venv, where nothing is compiled.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if a figure is beyond its reach.")
 @click.argument("names", nargs=-1, type=click.Choice(list(SCENARIOS)))
-def main(quick: bool, file: Path | None, strict: bool, names: tuple[str, ...]) -> None:
+def main(quick: bool, file: Path | None, interpreted: bool, strict: bool, names: tuple[str, ...]) -> None:
     """Measure crossfade beside nginx as a plain reverse proxy. NAMES are the measurements to take; all by default.
 
     An answer that is wrong ends the run with exit code 2, whatever was measured.
     """
     try:
         check_programs()
-        results = _measure(QUICK if quick else Plan(), names or tuple(SCENARIOS), file)
+        python = Path(sys.executable) if interpreted else COMPILED
+        results = _measure(QUICK if quick else Plan(), names or tuple(SCENARIOS), file, python)
     except BenchError as error:
         click.echo(f"bench: {error}", err=True)
         sys.exit(2)
@@ -34,15 +39,15 @@ def main(quick: bool, file: Path | None, strict: bool, names: tuple[str, ...]) -
         sys.exit(1)
 
 
-def _measure(plan: Plan, names: tuple[str, ...], file: Path | None) -> list[Result]:
+def _measure(plan: Plan, names: tuple[str, ...], file: Path | None, python: Path) -> list[Result]:
     cores = Cores()
-    about = report.machine(cores)
+    about = report.machine(cores, "compiled" if python == COMPILED else "interpreted")
     for name, value in about.items():
         click.echo(f"{name}: {value}", err=True)
     results: list[Result] = []
     with tempfile.TemporaryDirectory(prefix="crossfade-bench-") as folder, running_on(cores.load):
         os.chmod(folder, 0o755)  # nginx may work as another user
-        with Bench.open(plan, Path(folder), cores, lambda note: click.echo(f"  {note}", err=True)) as bench:
+        with Bench.open(plan, Path(folder), cores, python, lambda note: click.echo(f"  {note}", err=True)) as bench:
             for name in names:
                 found = SCENARIOS[name](bench)
                 results += found if isinstance(found, list) else [found]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Final
 
@@ -35,13 +34,11 @@ def config(folder: Path, *, port: int, admin: int, good: int, bad: int, events: 
     return file
 
 
-def serve(file: Path) -> list[str]:
-    """The command that everybody uses."""
-    script = Path(sys.executable).with_name("crossfade")
-    start = [str(script)] if script.exists() else [sys.executable, "-m", "crossfade"]
-    return [*start, "serve", "--config", str(file)]
+def serve(python: Path, file: Path) -> list[str]:
+    """The command that everybody uses, of the installation that `python` belongs to."""
+    return [str(python.with_name("crossfade")), "serve", "--config", str(file)]
 
 
-def serve_without_breaker(file: Path) -> list[str]:
+def serve_without_breaker(python: Path, file: Path) -> list[str]:
     """The same but for the breaker, which never opens: each request makes both calls."""
-    return [sys.executable, "-m", "bench.worker", str(file)]
+    return [str(python), "-m", "bench.worker", str(file)]

@@ -18,15 +18,15 @@ from bench.scenarios import Plan, Result
 _COLUMNS = "{:26} {:>10} {:>20} {:>10}  {}"
 
 
-def machine(cores: Cores) -> dict[str, str]:
-    """What the figures were taken on, and with what."""
+def machine(cores: Cores, build: str) -> dict[str, str]:
+    """What the figures were taken on, and with what. `build` is how crossfade is run."""
     return {
         "cpu": _cpu(),
         "cores": str(cores),
         "load_average": f"{os.getloadavg()[0]:.2f}",
         "kernel": platform.release(),
         "python": _python(),
-        "crossfade": crossfade.__version__,
+        "crossfade": f"{crossfade.__version__}, {build}",
         "nginx": _version("nginx", "-v"),
         "wrk": _version("wrk", "-v"),
     }

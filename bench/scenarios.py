@@ -64,8 +64,9 @@ class Result(msgspec.Struct, kw_only=True):
 class Bench:
     """Everything that runs for the measurements: upstreams, nginx as proxy, crossfade. Made by `open`."""
 
-    def __init__(self, plan: Plan, folder: Path, cores: Cores, note: Note) -> None:
+    def __init__(self, plan: Plan, folder: Path, cores: Cores, python: Path, note: Note) -> None:
         self.plan, self.folder, self.cores, self.note = plan, folder, cores, note
+        self.python = python  # of the installation of crossfade that is measured
         names = ("good", "bad", "status", "events", "first", "plain_p", "fallback_p", "events_p", "first_p")
         self.port = dict(zip(names, free_ports(len(names)), strict=True))
         self.nginx_ports = {name: self.port[f"{name}_p"] for name in ("plain", "fallback", "events", "first")}
@@ -73,9 +74,9 @@ class Bench:
 
     @classmethod
     @contextlib.contextmanager
-    def open(cls, plan: Plan, folder: Path, cores: Cores, note: Note) -> Iterator[Bench]:
+    def open(cls, plan: Plan, folder: Path, cores: Cores, python: Path, note: Note) -> Iterator[Bench]:
         """Starts the upstreams and nginx; they end with the context."""
-        bench = cls(plan, folder, cores, note)
+        bench = cls(plan, folder, cores, python, note)
         port = bench.port
         upstream = nginx.upstream(port["good"], port["bad"], port["status"])
         proxy = nginx.proxy(bench.nginx_ports, port["good"], port["bad"], port["events"], port["first"])
@@ -92,13 +93,13 @@ class Bench:
             yield bench
 
     @contextlib.contextmanager
-    def crossfade(self, make: Callable[[Path], list[str]] = crossfade.serve) -> Iterator[tuple[Process, int]]:
+    def crossfade(self, make: Callable[[Path, Path], list[str]] = crossfade.serve) -> Iterator[tuple[Process, int]]:
         """A fresh crossfade and its port."""
         port, admin = free_ports(2)
         shared = {name: self.port[name] for name in ("good", "bad", "events", "first")}
         file = crossfade.config(self.folder, port=port, admin=admin, **shared)
         log = self.folder / f"crossfade-{port}.log"
-        with Process(make(file), self.cores.proxy, log, crossfade.ENVIRON) as process:
+        with Process(make(self.python, file), self.cores.proxy, log, crossfade.ENVIRON) as process:
             process.wait_for(port)
             yield process, port
             process.check()

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from crossfade.core.breaker import LOST_TRIAL, Breaker, Permit, Window
 from crossfade.core.policy import BreakerPolicy
 from crossfade.core.standing import BreakerChange
+from tests.compiled import fields_of
 
 POLICY = BreakerPolicy()
 
@@ -42,9 +43,9 @@ def opened(now: float = 0.0, policy: BreakerPolicy = POLICY, is_silence: bool = 
 
 def all_of(machine: Breaker) -> dict[str, Any]:
     """Everything that the breaker holds, copied."""
-    parts = {name: getattr(machine, name) for name in Breaker.__slots__ if name != "_window"}
+    parts = {name: getattr(machine, name) for name in fields_of(Breaker) if name != "_window"}
     window = machine._window
-    return parts | {name: getattr(window, name) for name in Window.__slots__}
+    return parts | {name: getattr(window, name) for name in fields_of(Window)}
 
 
 # --- opening -------------------------------------------------------------------------------------------------

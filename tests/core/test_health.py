@@ -15,6 +15,7 @@ from crossfade.core.health import HealthBoard, TargetHealth
 from crossfade.core.policy import BreakerPolicy, HealthPolicy
 from crossfade.core.standing import AVAILABLE, TRIAL_DUE, Available, BreakerChanged, Change, Ejected, Out, Returned
 from crossfade.core.target import Route, Rung, Target
+from tests.compiled import fields_of
 
 R = FailureReason
 POLICY = HealthPolicy()
@@ -54,11 +55,11 @@ def route(name: str, *targets: Target) -> Route:
 def all_of(subject: TargetHealth) -> list[Any]:
     """Everything that it holds, copied."""
     breaker = subject.breaker
-    parts: list[Any] = [getattr(breaker, name) for name in Breaker.__slots__ if name != "_window"]
-    parts += [getattr(breaker._window, name) for name in Window.__slots__]
+    parts: list[Any] = [getattr(breaker, name) for name in fields_of(Breaker) if name != "_window"]
+    parts += [getattr(breaker._window, name) for name in fields_of(Window)]
     parts += [dict(subject._ejections), dict(subject.credential), subject.in_flight]
     for name, record in subject._routes.items():
-        parts += [name, [getattr(record, slot) for slot in RouteRecord.__slots__]]
+        parts += [name, [getattr(record, slot) for slot in fields_of(RouteRecord)]]
     return parts
 
 

@@ -48,7 +48,7 @@ def admitted(match: str | None) -> Admitted:
 
 
 def answer(text: str) -> Completion:
-    return Completion(choices=(Choice(text=text, finish=Finish.STOP),))
+    return Completion(choices=[Choice(text=text, finish=Finish.STOP)])
 
 
 def test_callers_expressions_do_not_push_out_the_operators(compiled: list[str]) -> None:

@@ -13,10 +13,12 @@ import pytest
 from crossfade.edge import app
 from crossfade.gateway import Gateway
 from crossfade.testing import ProviderSimulator
+from tests.compiled import interpreted_only
 from tests.edge.test_admin import asked, chat, opened, with_gateway
 from tests.support import run
 
 
+@interpreted_only
 def test_a_gateway_that_holds_too_much_sheds_new_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with ProviderSimulator() as simulator:
         simulator.schedule("stall@middle", provider="one")

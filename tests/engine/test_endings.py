@@ -22,6 +22,7 @@ from crossfade.store.journal import Journal
 from crossfade.telemetry.hub import Hub
 from crossfade.telemetry.logs import Logs
 from crossfade.testing import ProviderSimulator
+from tests.compiled import interpreted_only
 from tests.edge.test_admin import asked, chat
 from tests.edge.test_admin import opened as listening
 from tests.support import run
@@ -115,6 +116,7 @@ def test_an_answer_whose_row_cannot_be_made_is_ended(tmp_path: Path, stream: boo
     run(main())
 
 
+@interpreted_only
 def test_the_caller_of_an_answer_that_cannot_be_written_gets_a_500(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

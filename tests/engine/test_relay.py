@@ -15,6 +15,9 @@ from crossfade.core.verdict import Rejected, Verdict
 from crossfade.engine import relay as relays
 from crossfade.engine.relay import MAX_ERROR_BODY, Relay
 from crossfade.transport.base import ResponseHead
+from tests.compiled import interpreted_only
+
+pytestmark = interpreted_only
 
 SOMETHING = Failure(reason=FailureReason.SERVER_ERROR, origin=Origin.UPSTREAM)
 

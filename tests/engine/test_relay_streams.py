@@ -21,6 +21,9 @@ from crossfade.engine.runner import Runner
 from crossfade.engine.targets import Upstream
 from crossfade.transport.base import ResponseHead
 from crossfade.wire.openai_stream import ChunkReader
+from tests.compiled import interpreted_only
+
+pytestmark = interpreted_only
 
 FACTS = RequestFacts(stream=True)
 LIMITS = AttemptLimits(

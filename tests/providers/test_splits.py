@@ -31,6 +31,7 @@ from crossfade.core.target import Vendor
 from crossfade.providers.base import Provider, StreamReader
 from crossfade.providers.compatible import VENDORS
 from crossfade.providers.registry import provider_for
+from tests.compiled import interpreted_only
 from tests.recordings import load, needs_recordings, streams
 
 LONG = 512
@@ -147,6 +148,7 @@ def test_every_event_may_be_cut_behind_each_of_its_bytes(stream: Stream) -> None
         stream.check_end(reader)
 
 
+@interpreted_only
 def test_a_long_event_may_be_cut_behind_each_further_byte(stream: Stream) -> None:
     before = stream.reader()
     bounds = [*stream.begins, len(stream.body), len(stream.body)]

@@ -197,8 +197,10 @@ class HeadMemory:
         if known is None or not buffer.startswith(before):
             return None
         at = buffer.find(b"\r", len(before), len(before) + _LENGTH_DIGITS + 1)
+        if at < 0 or not buffer.startswith(self._behind, at):
+            return None
         digits = buffer[len(before) : at]
-        if at < 0 or not digits.isdigit() or not buffer.startswith(self._behind, at):
+        if not digits.isdigit():
             return None
         length = int(digits)
         if length != known.length:

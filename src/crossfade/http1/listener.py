@@ -10,6 +10,7 @@ import resource
 import socket
 from collections.abc import Callable
 from time import perf_counter
+from typing import cast
 
 import msgspec
 
@@ -81,8 +82,8 @@ class Listener:
         return listener
 
     async def _listen(self, host: str | None, port: int, sock: socket.socket | None, reuse_port: bool) -> None:
-        def accepted() -> ServerConnection:
-            return ServerConnection(self, self._loop)
+        def accepted() -> asyncio.Protocol:
+            return cast(asyncio.Protocol, ServerConnection(self, self._loop))
 
         if sock is not None:
             self._server = await self._loop.create_server(accepted, sock=sock, backlog=_BACKLOG)

@@ -14,7 +14,7 @@ import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 from crossfade.core.errors import ConnectFailed, TimedOut
 from crossfade.core.failure import Phase
@@ -32,7 +32,8 @@ THREADS: Final = 6
 _PROXY_ANSWER_BYTES: Final = 16 * 1024
 _KEEPALIVE_AFTER: Final = 60  # seconds of silence before the kernel asks whether the peer is still there
 
-P = TypeVar("P", bound=asyncio.Protocol)
+P = TypeVar("P")
+"""What asyncio takes for a protocol."""
 
 
 class Dialler:
@@ -88,12 +89,12 @@ class Dialler:
                 await self._tunnel(connected, endpoint, proxy)
             server_name = endpoint.host.strip("[]") if context is not None else None
             _, protocol = await self._loop.create_connection(
-                factory, sock=connected, ssl=context, server_hostname=server_name
+                cast(Callable[[], asyncio.Protocol], factory), sock=connected, ssl=context, server_hostname=server_name
             )
         except BaseException:
             connected.close()
             raise
-        return protocol
+        return cast(P, protocol)
 
     async def _connect(self, address: Address) -> socket.socket:
         family, socket_address = address
