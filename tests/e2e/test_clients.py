@@ -21,7 +21,7 @@ from tests.transport.support import FullBacklog
 
 CLIENTS = 1000
 AT_ONCE = 100
-POOL = PoolLimits(max_open_per_endpoint=50)
+POOL = PoolLimits(max_open_per_endpoint=20)
 """Upstream connections; the rest of those at once queue for one."""
 CHAIN = {"a": "openai", "b": "anthropic", "c": "gemini", "x": "openai"}
 """`x` is at a port that neither accepts nor refuses."""
