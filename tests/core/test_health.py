@@ -454,13 +454,13 @@ def test_what_lies_with_the_target_ejects_it_alone(reason: FailureReason) -> Non
     assert small.standing(0.0) is AVAILABLE
 
 
-def test_the_board_is_a_mapping_that_keeps_what_it_made() -> None:
+def test_the_board_keeps_what_it_made() -> None:
     board = HealthBoard(lambda: 0.5)
     one = target()
-    assert board.get(one.key) is None
-    assert board.of(one) is board.of(one) is board[one.key]
-    assert list(board) == [one.key]
-    assert len(board) == 1
+    assert board.targets.get(one.key) is None
+    assert board.of(one) is board.of(one) is board.targets[one.key]
+    assert list(board.targets) == [one.key]
+    assert len(board.targets) == 1
 
 
 def test_state_outlives_a_new_configuration_and_options_do_not() -> None:
@@ -489,13 +489,13 @@ def test_targets_made_on_demand_are_bounded_and_those_of_routes_stay() -> None:
     busy.take(0.0)
     for n in range(500):
         board.of(target(model=f"guess-{n}"))
-    assert len(board) <= 22
-    assert kept.key in board
-    assert busy.key in board, "what is not at rest is not forgotten while others are"
+    assert len(board.targets) <= 22
+    assert kept.key in board.targets
+    assert busy.key in board.targets, "what is not at rest is not forgotten while others are"
     for n in range(500):
         call(board.of(target(model=f"wrong-{n}")), 0.0, R.MODEL_UNAVAILABLE)
-    assert len(board) <= 22
-    assert kept.key in board
+    assert len(board.targets) <= 22
+    assert kept.key in board.targets
 
 
 def test_a_changed_key_or_address_starts_with_a_clean_sheet() -> None:
@@ -533,7 +533,7 @@ def test_the_snapshot_shows_everything_and_stays_as_it_was() -> None:
 def test_the_rank_of_an_unknown_target_is_zero_and_makes_none() -> None:
     board = HealthBoard(lambda: 0.5)
     assert board.soft_rank("chat", target(), 0.0) == 0
-    assert len(board) == 0
+    assert len(board.targets) == 0
     for _ in range(3):
         call(board.of(target()), 0.0, R.INVALID_JSON)
     assert board.soft_rank("chat", target(), 0.0) == 1

@@ -108,7 +108,7 @@ class Request:
         """Performs steps until there is nothing to do but wait, as a runner does."""
         while self.end is None:
             now = self.sim.now
-            before = {key: health.standing(now) for key, health in self.sim.board.items()}
+            before = {key: health.standing(now) for key, health in self.sim.board.targets.items()}
             step = self.dispatch.next_step(now)
             self.sim.trace.append((now, self.name, repr(step)))
             if isinstance(step, Send):
@@ -346,7 +346,7 @@ class Simulation:
         for request in self.requests:
             assert request.end is not None, f"{request.name} never ended"
         assert self.in_flight() == 0, "a permit was not returned"
-        assert not any(health.breaker.has_trial(self.now) for health in self.board.values())
+        assert not any(health.breaker.has_trial(self.now) for health in self.board.targets.values())
 
     def begin(self, name: str) -> object:
         def start() -> None:
@@ -359,7 +359,7 @@ class Simulation:
         return start
 
     def in_flight(self) -> int:
-        return sum(health.in_flight for health in self.board.values())
+        return sum(health.in_flight for health in self.board.targets.values())
 
     def play(self, request: Request, step: Send) -> None:
         """Decides what becomes of an attempt, within its limits."""

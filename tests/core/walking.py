@@ -178,7 +178,7 @@ class Course:
         return self.board.of(target(name, credential)).breaker.state(self.now)
 
     def in_flight(self) -> int:
-        return sum(health.in_flight for health in self.board.values())
+        return sum(health.in_flight for health in self.board.targets.values())
 
 
 def open_breaker(board: HealthBoard, name: str, now: float, reason: str = "timeout", credential: int = 0) -> None:

@@ -158,7 +158,7 @@ async def check_nothing_is_left(stage: Stage, files: int, tasks: int) -> None:
     assert "busy=0 dialling=0 waiting=0" in repr(engine.transport)
     # Idle upstream connections are kept for reuse, some seconds long.
     await until(lambda: open_files() <= files + 4)
-    assert all(health.in_flight == 0 for health in stage.gateway.board.values())
+    assert all(health.in_flight == 0 for health in stage.gateway.board.targets.values())
 
 
 def check_records(stage: Stage) -> None:
@@ -174,7 +174,7 @@ def check_records(stage: Stage) -> None:
 def check_health(stage: Stage) -> None:
     """Only what really failed is held against anybody: a 500 against the one that said it, not a departure."""
     guilty = {f"{stage.mark}a/model-{KINDS.index(m)}#0" for m in ("fallback", "rate limit wait", "join")}
-    for key, health in stage.gateway.board.items():
+    for key, health in stage.gateway.board.targets.items():
         if key not in guilty:
             assert health.consecutive_failures == 0, health
             assert health.view(time.perf_counter()).failures == 0

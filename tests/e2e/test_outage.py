@@ -99,7 +99,7 @@ def test_one_trial_at_a_time_finds_out_when_it_is_back(simulator: ProviderSimula
                 assert {answer.text for answer in answers} == {TEXT}
                 assert stage.counts("a")["calls"] - before <= 1
             stage.schedule("a", then="ok")
-            target = next(health for key, health in stage.gateway.board.items() if f"{stage.mark}a/" in key)
+            target = next(health for key, health in stage.gateway.board.targets.items() if f"{stage.mark}a/" in key)
             for _ in range(200):
                 assert (await stage.ask(stream=True)).text == TEXT
                 if target.breaker.is_closed:
@@ -191,7 +191,7 @@ def test_a_client_s_timeout_bounds_the_whole_chain(simulator: ProviderSimulator)
             assert stage.record.last.latency_s < 2.6
             row = stage.record.last
             assert [a.reason for a in row.attempts] == [R.TIMEOUT, None]
-            health = next(h for key, h in stage.gateway.board.items() if "a/" in key)
+            health = next(h for key, h in stage.gateway.board.targets.items() if "a/" in key)
             assert health.consecutive_failures == 0, "the caller's hurry is no fault of the target's"
 
     run(main())

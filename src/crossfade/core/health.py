@@ -7,7 +7,7 @@ route). What each failure does is read from `DISPOSITIONS`. Reading changes noth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import assert_never
 
@@ -317,7 +317,7 @@ class TargetHealth:
 # --- all targets ---------------------------------------------------------------------------------------------
 
 
-class HealthBoard(Mapping[str, TargetHealth]):
+class HealthBoard:
     """The health of all targets by key, made when first asked for and kept over configuration reloads.
 
     `policy` is that of targets which no route has; `draw` gives numbers from [0, 1).
@@ -329,29 +329,21 @@ class HealthBoard(Mapping[str, TargetHealth]):
         self._draw = draw
         self._policy = policy
         self._most = most
-        self._targets: dict[str, TargetHealth] = {}
+        self.targets: dict[str, TargetHealth] = {}
+        """All that are known, by key."""
         self._credentials: dict[tuple[str, int], Ejections] = {}
         self._members: dict[str, tuple[str, int]] = {}
         self._routes_using: dict[str, int] = {}
         self._soft_routes: set[str] = set()
 
-    def __getitem__(self, key: str) -> TargetHealth:
-        return self._targets[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._targets)
-
-    def __len__(self) -> int:
-        return len(self._targets)
-
     def of(self, target: Target) -> TargetHealth:
         """The health of a target; a new one is available."""
-        health = self._targets.get(target.key)
+        health = self.targets.get(target.key)
         return self._add(target, self._policy) if health is None else health
 
     def soft_rank(self, route: str, target: Target, now: float) -> int:
         """`TargetHealth.soft_rank`; 0 for a target never asked for."""
-        health = self._targets.get(target.key)
+        health = self.targets.get(target.key)
         return 0 if health is None else health.soft_rank(route, now)
 
     def soft_ranks(self, route: str, now: float) -> Callable[[Target], int] | None:
@@ -360,7 +352,7 @@ class HealthBoard(Mapping[str, TargetHealth]):
 
     def snapshot(self, now: float) -> Mapping[str, TargetView]:
         """All that is known, frozen, by key. Changes nothing."""
-        return MappingProxyType({key: health.view(now) for key, health in self._targets.items()})
+        return MappingProxyType({key: health.view(now) for key, health in self.targets.items()})
 
     def configure(
         self,
@@ -381,9 +373,9 @@ class HealthBoard(Mapping[str, TargetHealth]):
                 targets[target.key] = target
         self._routes_using = {key: len(names) for key, names in used.items()}
         for key, target in targets.items():
-            if key not in self._targets:
+            if key not in self.targets:
                 self._add(target, policy)
-        for key, health in self._targets.items():
+        for key, health in self.targets.items():
             own = policy_of(targets[key]) if policy_of is not None and key in targets else policy
             health.retune(own, self._routes_using.get(key, 1))
 
@@ -391,11 +383,11 @@ class HealthBoard(Mapping[str, TargetHealth]):
         """Forgets what is known of a provider's targets, or of one credential's: its address or key was changed."""
         for key, member in self._members.items():
             if member[0] == provider and credential in (None, member[1]):
-                self._targets[key].reset()
+                self.targets[key].reset()
                 self._credentials[member].clear()
 
     def _add(self, target: Target, policy: HealthPolicy) -> TargetHealth:
-        if len(self._targets) - len(self._routes_using) >= self._most:
+        if len(self.targets) - len(self._routes_using) >= self._most:
             self._prune()
         member = (target.provider, target.credential)
         shared = self._credentials.setdefault(member, Ejections())
@@ -408,13 +400,13 @@ class HealthBoard(Mapping[str, TargetHealth]):
             credential=shared,
             soft_routes=self._soft_routes,
         )
-        self._targets[target.key] = health
+        self.targets[target.key] = health
         self._members[target.key] = member
         return health
 
     def _prune(self) -> None:
         """Drops what no route has and what is at rest; where none rests, a quarter of them, oldest first."""
-        spare = [key for key in self._targets if key not in self._routes_using]
-        resting = [key for key in spare if self._targets[key].is_at_rest]
+        spare = [key for key in self.targets if key not in self._routes_using]
+        resting = [key for key in spare if self.targets[key].is_at_rest]
         for key in resting or spare[: max(1, len(spare) // 4)]:
-            del self._targets[key], self._members[key]
+            del self.targets[key], self._members[key]
