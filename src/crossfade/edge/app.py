@@ -170,7 +170,7 @@ class App:
         self._count = count = self._count + 1
         prefers = preference(facts.tool_call_ids, self.intake.directory.vendors) if facts.tool_call_ids else None
         walk = Walk(
-            f"{self._prefix}{count:x}",
+            self._prefix + "%x" % count,
             name,
             plan(route, facts, board.soft_ranks(name, now), prefers),
             facts,
@@ -187,7 +187,7 @@ class App:
 
     def _new_id(self) -> str:
         self._count += 1
-        return f"{self._prefix}{self._count:x}"
+        return self._prefix + "%x" % self._count
 
 
 _ENDPOINTS: Final[dict[str, Endpoint]] = {

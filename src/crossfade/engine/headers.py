@@ -13,6 +13,9 @@ FAILED: Final = "content-type: application/json\r\nx-should-retry: false\r\n"
 """The official SDKs would walk a chain that has failed twice more."""
 
 _MOST_KNOWN: Final = 4096
+_USUAL: Final = (
+    "%sx-request-id: %s\r\n%sx-crossfade-attempts: %d\r\nx-crossfade-fallbacks: %d\r\nx-crossfade-overhead-ms: %.2f\r\n"
+)
 
 
 class AnswerHeaders:
@@ -38,10 +41,7 @@ class AnswerHeaders:
         """`first` is one of this file's; `overhead` is in seconds; `reason` is why the walk last fell back. `request`
         and `more` are of our own making and go as they are."""
         named = self._known.get((route, "" if target is None else target.name)) or self._remembered(route, target)
-        text = (
-            f"{first}x-request-id: {request}\r\n{named}x-crossfade-attempts: {attempts}\r\n"
-            f"x-crossfade-fallbacks: {fallbacks}\r\nx-crossfade-overhead-ms: {overhead * 1000:.2f}\r\n"
-        )
+        text = _USUAL % (first, request, named, attempts, fallbacks, overhead * 1000)
         if reason is not None:
             text = f"{text}x-crossfade-fallback-reason: {reason}\r\n"
         return Fields(f"{text}{more}" if more else text)

@@ -16,7 +16,8 @@ from crossfade.core.exchange import Completion, Continuation, RequestFacts, cont
 from crossfade.core.failure import Failure, FailureReason
 from crossfade.core.target import Dialect, Target, Vendor
 from crossfade.providers.base import Inbound, ProviderRequest, StreamReader
-from crossfade.providers.errors import ErrorBody, failure_of, read_error, request_id
+from crossfade.providers.errors import ErrorBody, failure_of, read_error
+from crossfade.providers.exchange_id import request_id
 from crossfade.providers.secrecy import Secrets
 from crossfade.wire.anthropic_answer import read_completion
 from crossfade.wire.anthropic_messages import write_request

@@ -16,6 +16,7 @@ import msgspec
 
 from crossfade.core.failure import Failure, FailureReason
 from crossfade.providers import error_words as words
+from crossfade.providers.exchange_id import request_id
 from crossfade.providers.secrecy import Secrets
 from crossfade.providers.waiting import parse_duration, retry_after
 
@@ -27,7 +28,6 @@ __all__ = [
     "read_error",
     "read_error_value",
     "redacted",
-    "request_id",
     "retry_after",
     "retry_in_body",
 ]
@@ -298,29 +298,12 @@ _SECRETS = re.compile(
     r"|\bAIza[\w-]{10,}|\bAKIA\w{8,}|\bya29\.[\w.-]+|\beyJ[\w-]{8,}\.[\w.-]+"
     r"|(?<=key provided: )\S+|(?<=api key: )\S+|\borg[-_][A-Za-z0-9]{6,}"
 )
-REQUEST_ID_HEADERS: Final = (
-    "x-request-id",
-    "request-id",
-    "apim-request-id",
-    "x-amzn-requestid",
-    "mistral-correlation-id",
-    "x-goog-request-id",
-    "cf-ray",
-)
 _WAITED_FOR: Final = frozenset({_R.RATE_LIMIT, _R.OVERLOADED, _R.SERVER_ERROR, _R.QUOTA_EXHAUSTED})
 
 
 def redacted(message: str) -> str:
     """A provider's message without anything like a key, for the caller's eyes alone."""
     return _SECRETS.sub("[redacted]", message)
-
-
-def request_id(headers: Mapping[str, str]) -> str | None:
-    """The provider's own name of the exchange, for people who ask its support."""
-    for name in REQUEST_ID_HEADERS:
-        if value := headers.get(name):
-            return value[:200]
-    return None
 
 
 def failure_of(

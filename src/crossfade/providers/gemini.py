@@ -14,7 +14,8 @@ from crossfade.core.exchange import Completion, Continuation, RequestFacts, cont
 from crossfade.core.failure import Failure, FailureReason
 from crossfade.core.target import Dialect, Target, Vendor
 from crossfade.providers.base import Inbound, ProviderRequest
-from crossfade.providers.errors import ErrorBody, failure_of, read_error, request_id
+from crossfade.providers.errors import ErrorBody, failure_of, read_error
+from crossfade.providers.exchange_id import request_id
 from crossfade.providers.secrecy import Secrets
 from crossfade.wire.gemini import GeminiReader, read_completion
 from crossfade.wire.gemini_request import write_request

@@ -50,6 +50,9 @@ BAD_FINISHES: Final[Mapping[str, FailureReason]] = MappingProxyType(
 )
 
 
+_finishes = dict(FINISHES)
+
+
 def finish_of(word: str) -> tuple[Finish | None, Failure | None]:
     """The meaning of a provider's finish reason. An unknown word is `stop`: whether there was content decides."""
     if (finish := FINISHES.get(word)) is not None:
@@ -168,21 +171,18 @@ def _given(body: bytes) -> shapes.Completion:
 
 def _choice(given: shapes.Choice, position: int, citations: Any) -> Choice:
     message = given.message or shapes.Message()
-    content = message.content
-    word = given.finish_reason
-    choice = Choice(
-        index=position if given.index is None else given.index,
-        text=content if type(content) is str else "",
-        finish=FINISHES.get(word),
-        raw_finish=word or None,
-    )
-    if word and choice.finish is None:
+    content, word = message.content, given.finish_reason
+    text = content if type(content) is str else ""
+    finish = _finishes.get(word)
+    choice = Choice(index=position if given.index is None else given.index, finish=finish, raw_finish=word or None)
+    if finish is None and word:
         choice.finish, choice.failure = finish_of(word)
     if given.stop_reason or given.native_finish_reason:
         choice.stopped_by_sequence = is_stop_sequence(given.stop_reason, given.native_finish_reason)
-    if not choice.text:
+    if not text:
         text, choice.reasoning = text_of(content)
-        choice.text = text or (given.text if isinstance(given.text, str) else "")
+        text = text or (given.text if isinstance(given.text, str) else "")
+    choice.text = text
     if message.reasoning_content or message.reasoning or message.reasoning_details:
         choice.reasoning = choice.reasoning or reasoning_of(
             message.reasoning_content, message.reasoning, message.reasoning_details

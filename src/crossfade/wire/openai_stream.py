@@ -38,6 +38,12 @@ _NULL_USAGE: Final = b',"usage":null'
 """Inside a JSON string these quotes would be escaped, so where it stands it is a member and no text."""
 
 
+def _without_usage(raw: bytes) -> bytes:
+    """An event without its `"usage":null`, which is near the end where there is one."""
+    at = raw.rfind(_NULL_USAGE)
+    return raw if at < 0 else raw[:at] + raw[at + len(_NULL_USAGE) :]
+
+
 class ChunkReader:
     """Reads one stream of chat completion chunks; a `StreamReader`.
 
@@ -123,7 +129,7 @@ class ChunkReader:
         if not text:
             return None
         if chunk.usage is None and self._strip_usage:
-            data = data.replace(_NULL_USAGE, b"", 1)
+            data = _without_usage(data)
         return data, text
 
     def feed(self, data: bytes) -> Sequence[StreamEvent]:
@@ -191,7 +197,7 @@ class ChunkReader:
         if choices is None or len(choices) != 1:
             return self._other_events(chunk, choices or [], raw)
         if self._strip_usage and chunk.usage is not shapes.NO_RAW:
-            raw = raw.replace(_NULL_USAGE, b"", 1)
+            raw = _without_usage(raw)
         event = self._event(chunk, choices[0], raw)
         if event.text and event.failure is None and self._open == _FIRST_ONLY and not event.choice:
             if before is not None:  # as in `_read_line`: how the bytes were split makes no difference
@@ -282,7 +288,7 @@ class ChunkReader:
         """A chunk of no choice (usage, filter results) or of several."""
         if self._strip_usage:
             is_usage = not choices and chunk.usage is not shapes.NO_RAW and bytes(chunk.usage) != b"null"
-            raw = b"" if is_usage else raw.replace(_NULL_USAGE, b"", 1)
+            raw = b"" if is_usage else _without_usage(raw)
         if choices:
             events = [self._event(chunk, choice, b"") for choice in choices]
             events[0].raw = raw
