@@ -125,7 +125,7 @@ class Gateway:
         limits = msgspec.convert(msgspec.structs.asdict(self.config.limits), Limits)
         settle = self.engine.recorder.settle  # a stream's commit is on record before its first bytes are out
         self._listeners.append(await _listener(self.config, "listen", server.listen, self.app, limits, settle))
-        admin = AdminApp(self._status, self.injection, is_loopback=server.admin.is_loopback)
+        admin = AdminApp(self._status, self.injection, lambda: self.app.gate, is_loopback=server.admin.is_loopback)
         self._listeners.append(await _listener(self.config, "admin", server.admin, admin, Limits()))
 
     @property
@@ -153,7 +153,12 @@ class Gateway:
         before = self.config
         for name, provider in config.providers.items():
             old = before.providers.get(name)
-            if old is not None and (old.vendor, old.api_keys) != (provider.vendor, provider.api_keys):
+            if old is None:
+                continue
+            has_other_keys = self.engine.upstreams.secrets_of(name) != upstreams.secrets_of(
+                name
+            )  # in the same file, say
+            if has_other_keys or (old.vendor, old.api_keys) != (provider.vendor, provider.api_keys):
                 self.board.forget(name)
         self.board.configure(config.routes.values(), self._health)
         self.engine.upstreams = upstreams
@@ -167,7 +172,7 @@ class Gateway:
         """Takes no new requests, lets those under way end for `timeout` seconds, and ends the rest."""
         self._status.is_draining = True
         if self._listeners:
-            await self._listeners[0].drain(timeout)
+            await self._listeners[0].drain(timeout, self.engine.shut_down)
         self.engine.close()
         for listener in self._listeners:
             await listener.close()

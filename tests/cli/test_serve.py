@@ -186,6 +186,10 @@ def test_a_reload_serves_new_requests_and_a_bad_one_changes_nothing(
     served.process.send_signal(signal.SIGHUP)
     served.wait_for("only read at a restart: server")
     assert ask(port)[1]["x-crossfade-provider"] == "one"
+    file.unlink()
+    served.process.send_signal(signal.SIGHUP)
+    served.wait_for("not reloaded")
+    assert ask(port)[1]["x-crossfade-provider"] == "one"
     assert served.stop() == 0
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import http.client
 import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from crossfade.config.loader import load_config
-from crossfade.core.events import Event
+from crossfade.core.events import Event, RequestEnded
 from crossfade.gateway import Gateway
 from crossfade.providers.registry import VENDORS
 from crossfade.testing import ProviderSimulator
@@ -200,5 +201,133 @@ def test_a_reload_that_removes_a_provider_leaves_walks_under_way_alone(tmp_path:
                 gateway.reload(load_config(file, {}, VENDORS), {})
                 assert (await asking)[0] == 200
                 assert simulator.counts("two")["calls"] == 1
+
+    run(main())
+
+
+def test_a_new_key_in_the_same_file_is_tried_at_once_after_a_reload(tmp_path: Path) -> None:
+    """A refused credential is left out; what is said of it holds for that key, not for the next one."""
+
+    async def main() -> None:
+        with ProviderSimulator() as simulator:
+            simulator.schedule("401", provider="one")
+            key = tmp_path / "key"
+            key.write_text("sk-first")
+            file = tmp_path / "crossfade.yaml"
+            one, two = (simulator.base_url("openai", name) for name in ("one", "two"))
+            file.write_text(
+                "server: {listen: 127.0.0.1:0, admin: 127.0.0.1:0}\n"
+                f'providers: {{one: {{dialect: openai, base_url: "{one}", api_keys: ["file:{key}"]}}, '
+                f'two: {{dialect: openai, base_url: "{two}"}}}}\n'
+                "routes: {chat: {chain: [one/model, two/model]}}\n"
+            )
+            async with await Gateway.open(load_config(file, {}, VENDORS), {}, Forgetful()) as gateway:
+                assert (await asyncio.to_thread(chat, gateway))[0] == 502
+                assert (await asyncio.to_thread(chat, gateway))[0] == 200
+                assert simulator.counts("one")["calls"] == 1, "left out"
+                gateway.reload(load_config(file, {}, VENDORS), {})
+                assert (await asyncio.to_thread(chat, gateway))[0] == 200
+                assert simulator.counts("one")["calls"] == 1, "the same key is still left out"
+                key.write_text("sk-second")
+                gateway.reload(load_config(file, {}, VENDORS), {})
+                assert (await asyncio.to_thread(chat, gateway))[0] == 200
+                assert simulator.counts("one")["calls"] == 2
+
+    run(main())
+
+
+def test_on_a_public_address_the_status_wants_a_gateway_key(tmp_path: Path) -> None:
+    key = "cf-0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
+
+    async def main() -> None:
+        with ProviderSimulator() as simulator:
+            file = tmp_path / "crossfade.yaml"
+            file.write_text(
+                "server: {listen: 127.0.0.1:0, admin: 0.0.0.0:0}\n"
+                f'gateway_keys: [{{name: web, hash: "sha256:{hashlib.sha256(key.encode()).hexdigest()}"}}]\n'
+                f'providers: {{one: {{dialect: openai, base_url: "{simulator.base_url("openai", "one")}"}}}}\n'
+                "routes: {chat: {chain: [one/model]}}\n"
+            )
+            async with await Gateway.open(load_config(file, {}, VENDORS), {}, Forgetful()) as gateway:
+
+                def scene() -> None:
+                    port = gateway.admin_port
+                    assert asked(port, "GET", "/readyz")[0] == 200
+                    assert asked(port, "GET", "/status")[0] == 401
+                    assert asked(port, "GET", "/status", authorization="Bearer cf-another")[0] == 401
+                    assert asked(port, "GET", "/status", authorization=f"Bearer {key}")[0] == 200
+                    assert asked(port, "GET", "/faults", authorization=f"Bearer {key}")[0] == 403
+
+                await asyncio.to_thread(scene)
+
+    run(main())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_request_that_a_stop_ends_is_told_so_and_recorded_as_that(tmp_path: Path, stream: bool) -> None:
+    class Kept(Forgetful):
+        rows: ClassVar[list[RequestEnded]] = []
+
+        def record(self, event: Event, then: Callable[[], None] | None = None) -> None:
+            if isinstance(event, RequestEnded):
+                self.rows.append(event)
+            super().record(event, then)
+
+    async def main() -> None:
+        with ProviderSimulator() as simulator:
+            simulator.schedule("stall@middle" if stream else "silence", provider="one")
+            file = tmp_path / "crossfade.yaml"
+            file.write_text(
+                "server: {listen: 127.0.0.1:0, admin: 127.0.0.1:0}\n"
+                f'providers: {{one: {{dialect: openai, base_url: "{simulator.base_url("openai", "one")}"}}}}\n'
+                "routes: {chat: {chain: [one/model]}}\n"
+            )
+            gateway = await Gateway.open(load_config(file, {}, VENDORS), {}, Kept())
+            body = {"model": "chat", "messages": [{"role": "user", "content": "Hello"}], "stream": stream}
+
+            def ask() -> tuple[int, str]:
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=15)
+                connection.request(
+                    "POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"}
+                )
+                answer = connection.getresponse()
+                try:
+                    return answer.status, answer.read().decode()
+                finally:
+                    connection.close()
+
+            port = gateway.port
+            asking = asyncio.ensure_future(asyncio.to_thread(ask))
+            async with asyncio.timeout(20):
+                while not any(runner.bytes_out or not stream for runner in gateway.engine.runners):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            await gateway.close(0.2)
+            status, text = await asking
+            assert (status, '"code":"shutting_down"' in text) == (200 if stream else 503, True)
+            (row,) = Kept.rows[-1:]
+            assert (row.status, row.error, row.in_band_error) == (200 if stream else 503, "shutting_down", stream)
+            assert row.attempts[0].detail == "the gateway was stopped"
+
+    run(main())
+
+
+@pytest.mark.parametrize("field", ["temperature", "seed", "max_tokens", "top_p", "presence_penalty"])
+def test_a_number_out_of_all_bounds_is_refused_and_holds_nothing(tmp_path: Path, field: str) -> None:
+    async def main() -> None:
+        with ProviderSimulator() as simulator:
+            file = tmp_path / "crossfade.yaml"
+            base = simulator.base_url("anthropic", "one")
+            file.write_text(
+                "server: {listen: 127.0.0.1:0, admin: 127.0.0.1:0}\n"
+                f'providers: {{one: {{dialect: anthropic, base_url: "{base}"}}}}\n'
+                "routes: {chat: {chain: [one/claude-opus-5]}}\n"
+            )
+            async with await Gateway.open(load_config(file, {}, VENDORS), {}, Forgetful()) as gateway:
+                body = {"model": "chat", "messages": [{"role": "user", "content": "Hello"}], field: 10**400}
+                path = "/v1/chat/completions"
+                status, said = await asyncio.to_thread(asked, gateway.port, "POST", path, body)
+                assert (status, f"`{field}`" in said["error"]["message"]) == (400, True), said
+                assert not gateway.engine.runners
+                assert gateway.board.targets["one/claude-opus-5#0"].in_flight == 0
 
     run(main())

@@ -228,6 +228,7 @@ def test_the_standard_library_prints_here(installed: Printed) -> None:
 def test_what_asyncio_reports_is_printed_here(installed: Printed) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(None)
         loop.call_soon(lambda: 1 // 0)
         await asyncio.sleep(0)
         await asyncio.sleep(0)

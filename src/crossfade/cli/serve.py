@@ -51,8 +51,11 @@ def serve(config: Path | None, listen: str | None, admin: str | None, drain: flo
         click.echo(f"crossfade: {note}", err=True)
     keys = _made_keys(loaded)
 
+    # The file that was found is the one to read again: were it gone, keys in the environment would take its place.
+    file = config if loaded.file is None else Path(loaded.file)
+
     def again() -> Config:
-        return _with_addresses(load(config), listen, admin)
+        return _with_addresses(load(file), listen, admin)
 
     _open_files()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

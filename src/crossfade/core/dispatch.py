@@ -456,16 +456,17 @@ class Dispatch:
         else:
             self._before_commit(attempt, failure, now)
 
-    def on_cancel(self, now: float, silent: Mapping[int, float]) -> None:
-        """The client has gone. `silent` says for attempts under way how long their upstream has given no sign:
-        beyond its limit that is a `timeout` in its health, or a hanging provider would never open its breaker."""
+    def on_cancel(self, now: float, silent: Mapping[int, float], why: str = "the client went away") -> None:
+        """The request is ended from outside, because of `why`. `silent` says for attempts under way how long their
+        upstream has given no sign: beyond its limit that is a `timeout` in its health, or a hanging provider would
+        never open its breaker."""
         for attempt in self._in_flight.values():
-            gone = Failure(reason=_R.CANCELLED, origin=Origin.DOWNSTREAM, detail="the client went away")
+            gone = Failure(reason=_R.CANCELLED, origin=Origin.DOWNSTREAM, detail=why)
             seconds = silent.get(attempt.number, 0.0)
             self._close(attempt, gone, now, _hanging(seconds) if seconds >= self._patience(attempt) else None)
         self._in_flight.clear()
         if self._outcome is None:
-            self._outcome = GiveUp(status=499, code=_R.CANCELLED, message="the client went away")
+            self._outcome = GiveUp(status=499, code=_R.CANCELLED, message=why)
 
     def _patience(self, attempt: Attempt) -> float:
         facts = self.walk.facts

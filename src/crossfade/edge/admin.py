@@ -7,6 +7,7 @@ here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -34,9 +35,11 @@ class _FaultAsked(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class AdminApp:
-    """The handler of the admin listener. `is_loopback` is whether it listens on a loopback address."""
+    """The handler of the admin listener. `is_loopback` is whether it listens on a loopback address; elsewhere the
+    status is shown to those alone who have a key by the gate of the data plane, which `keys` gives."""
 
-    def __init__(self, status: Status, injection: Injection, *, is_loopback: bool):
+    def __init__(self, status: Status, injection: Injection, keys: Callable[[], Gate], *, is_loopback: bool):
+        self._keys = keys
         self._status = status
         self._injection = injection
         self._is_loopback = is_loopback
@@ -61,7 +64,10 @@ class AdminApp:
     def _admits(self, request: Request) -> bool:
         """Whether the caller may ask; otherwise it is answered."""
         try:
-            self._gate.admit(request.headers, request.peer[0], request.received_at)
+            if self._is_loopback:
+                self._gate.admit(request.headers, request.peer[0], request.received_at)
+            else:
+                self._keys().identify(request.headers, request.peer[0], request.received_at)
         except RequestError as error:
             headers, body = problem_of(error)
             request.respond(error.status, headers, body)

@@ -61,6 +61,10 @@ class Gate:
         if not self._wants_keys:
             self._admit_keyless(headers)
             return None
+        return self.identify(headers, source, now)
+
+    def identify(self, headers: Mapping[str, str], source: str, now: float) -> Key:
+        """The key of a request that needs one, whatever others need. Raises RequestError."""
         presented = _presented(headers)
         if not presented:
             raise Unauthenticated(

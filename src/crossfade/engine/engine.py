@@ -106,6 +106,12 @@ class Engine:
         """Tells the loop's exception handler of a fault of ours."""
         self._loop.call_exception_handler({"message": "a request could not be handled", "exception": error})
 
+    def shut_down(self) -> None:
+        """Ends every request under way with what can still be said to its caller."""
+        now = perf_counter()
+        for runner in list(self.runners):
+            runner.on_shutdown(now)
+
     def close(self) -> None:
         """Ends everything under way without an answer, and the transport."""
         if self._ticker is not None:

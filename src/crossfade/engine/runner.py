@@ -116,7 +116,11 @@ class Runner:
         if self.facts.stream:
             self.due = self._last_write + self.policy.stream.keep_alive
         self.engine.watch(self)
-        self._advance(now)
+        try:
+            self._advance(now)
+        except Exception as error:  # a fault of ours: the request ends with it, on record, and holds nothing any more
+            self.engine.report(error)
+            self.on_fault(now)
 
     def __repr__(self) -> str:
         state = "done" if self.is_done else "started" if self._is_started else "under way"
@@ -264,12 +268,23 @@ class Runner:
         """Something of ours failed, so that no step can be relied on: the request ends with what can still be said."""
         if self.is_done:
             return
-        self.dispatch.on_cancel(now, {})
         step = GiveUp(
             status=500, code=FailureReason.INTERNAL_ERROR, message="The gateway failed to handle this request."
         )
+        self._stop(step, "the gateway failed", headers.FAILED, now)
+
+    def on_shutdown(self, now: float) -> None:
+        """The gateway stops, and the time that this request had to end is up."""
+        if not self.is_done:
+            message = "The gateway was stopped before the answer was complete."
+            step = GiveUp(status=503, code="shutting_down", message=message, retry_after=1.0)
+            self._stop(step, "the gateway was stopped", headers.WHOLE, now)
+
+    def _stop(self, step: GiveUp, why: str, first: str, now: float) -> None:
+        """Ends the request whatever its walk would do; `first` are the headers to begin with."""
+        self.dispatch.on_cancel(now, {}, why)
         try:
-            self._give_up(step, now)
+            self._give_up(step, now, first)
         except Exception as error:  # then nothing can be said
             self._finish()
             self.downstream.fail(error)
@@ -381,7 +396,7 @@ class Runner:
         self._record(outcome, now, Answer(self.downstream, 200, fields, body))
         self._finish()
 
-    def _give_up(self, step: GiveUp, now: float) -> None:
+    def _give_up(self, step: GiveUp, now: float, first: str = headers.FAILED) -> None:
         dialect = self.job.dialect
         if self._is_started:
             data = dialect.error_event(step.status, step.code, step.message)
@@ -391,7 +406,7 @@ class Runner:
             member = trace_member(self.dispatch, True) if self.job.wants_trace else None
             body = dialect.error(step.status, step.code, step.message, member)
             retry_after = "" if step.retry_after is None else f"retry-after: {max(1, round(step.retry_after))}\r\n"
-            fields = self._headers(headers.FAILED, now, self._winner, None, retry_after)
+            fields = self._headers(first, now, self._winner, None, retry_after)
             outcome = Outcome(status=step.status, error=step.code)
             self._record(outcome, now, Answer(self.downstream, step.status, fields, body))
         self._finish()
@@ -420,8 +435,9 @@ class Runner:
         seconds = now - self.job.received_at
         for record in self.dispatch.records:
             seconds -= record.latency_s
-        if self._winner is not None:
-            seconds -= now - self._winner.timers.started_at
+        under_way = [relay.timers.started_at for relay in self._relays.values() if not relay.is_over]
+        if under_way:
+            seconds -= now - min(under_way)
         return seconds if seconds > 0 else 0.0
 
     # --- the end ---------------------------------------------------------------------------------------------

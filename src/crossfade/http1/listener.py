@@ -22,6 +22,8 @@ TICK = 0.5
 """Seconds between two looks at the connections' `due` times: every limit may be exceeded by as much."""
 
 _BACKLOG = 1024
+_LAST_WORDS = 1.0
+"""Seconds for an answer that says why there is none."""
 
 
 def _within_descriptors(limits: Limits) -> Limits:
@@ -117,9 +119,10 @@ class Listener:
         if not self._connections:
             self._empty.set()
 
-    async def drain(self, timeout: float) -> None:
+    async def drain(self, timeout: float, on_late: Callable[[], None] | None = None) -> None:
         """Stops accepting, closes idle connections, lets requests in work be answered (with `connection: close`)
-        for `timeout` seconds, then aborts what is left. Returns when no connection is open."""
+        for `timeout` seconds, then aborts what is left; `on_late` is called before that, and what it answers has one
+        more second to leave. Returns when no connection is open."""
         self.is_draining = True
         self._stop_accepting()
         # Requests that the kernel already holds are read first: closing under them would reset them.
@@ -127,11 +130,17 @@ class Listener:
         await asyncio.sleep(0)
         for connection in list(self._connections):
             connection.drain()
-        try:
-            await asyncio.wait_for(self._until_empty(), timeout)
-        except TimeoutError:
-            pass
+        if not await self._is_empty_within(timeout) and on_late is not None:
+            on_late()
+            await self._is_empty_within(_LAST_WORDS)
         await self.close()
+
+    async def _is_empty_within(self, seconds: float) -> bool:
+        try:
+            await asyncio.wait_for(self._until_empty(), seconds)
+        except TimeoutError:
+            return False
+        return True
 
     async def close(self) -> None:
         """Stops accepting and aborts every connection; returns when all are gone."""

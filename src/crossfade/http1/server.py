@@ -355,11 +355,14 @@ class ServerConnection:
         self._begin_work(buffer[body_end:])
         try:
             self._handler.on_head(request)
-            if self._request is request and not request.is_started:
+            if self._waits_for_answer(request):
                 request.body = buffer[end:body_end]
                 self._handler.on_request(request)
         except Exception as error:  # a fault of the handler must not reach the other connections
             self._on_fault(error)
+
+    def _waits_for_answer(self, request: Request) -> bool:
+        return self._request is request and not request.is_started
 
     def _skip_blank_line(self) -> bool:
         """Drops the one blank line that RFC 9112 section 2.2 allows before a request; False if more must come first."""

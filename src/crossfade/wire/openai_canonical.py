@@ -51,6 +51,10 @@ def _fail(place: str, what: str) -> NoReturn:
     raise InvalidRequest(f"`{place}` {what}.", param=place)
 
 
+_MOST_NUMBER: Final = 2**63
+"""What no parameter of any API comes near, and every one of them can be written as."""
+
+
 class _Reader:
     """Reads the fields of one request and remembers which it has read."""
 
@@ -100,15 +104,20 @@ class _Reader:
             return None
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             _fail(name, "must be a number")
+        if abs(value) > _MOST_NUMBER:
+            _fail(name, "is out of all bounds")
         return float(value)
 
     def _int(self, name: str) -> int | None:
-        value = self._number(name)
-        if value is None:
+        value = self._take(name)
+        if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _MOST_NUMBER:
+            return value  # as it is: not every whole number is a float
+        number = self._number(name)
+        if number is None:
             return None
-        if value != value // 1:
+        if number != number // 1:
             _fail(name, "must be a whole number")
-        return int(value)
+        return int(number)
 
     def _text(self, name: str) -> str | None:
         value = self._take(name)
