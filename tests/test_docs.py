@@ -227,7 +227,7 @@ def response_headers() -> set[str]:
 def codes() -> dict[str, set[int]]:
     """The codes of our own errors with the statuses that stand beside them, where these are plain numbers."""
     found: dict[str, set[int]] = {}
-    for path in source_files("core", "edge", "wire"):
+    for path in source_files("core", "edge", "engine", "wire"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and _called(node) in _ERRORS:
                 keywords = {one.arg: one.value for one in node.keywords}

@@ -14,7 +14,7 @@ FAILED: Final = "content-type: application/json\r\nx-should-retry: false\r\n"
 
 _MOST_KNOWN: Final = 4096
 _USUAL: Final = (
-    "%sx-request-id: %s\r\n%sx-crossfade-attempts: %d\r\nx-crossfade-fallbacks: %d\r\nx-crossfade-overhead-ms: %.2f\r\n"
+    "x-request-id: %s\r\nx-crossfade-attempts: %d\r\nx-crossfade-fallbacks: %d\r\nx-crossfade-overhead-ms: %.2f\r\n%s%s"
 )
 
 
@@ -41,7 +41,7 @@ class AnswerHeaders:
         """`first` is one of this file's; `overhead` is in seconds; `reason` is why the walk last fell back. `request`
         and `more` are of our own making and go as they are."""
         named = self._known.get((route, "" if target is None else target.name)) or self._remembered(route, target)
-        text = _USUAL % (first, request, named, attempts, fallbacks, overhead * 1000)
+        text = _USUAL % (request, attempts, fallbacks, overhead * 1000, named, first)
         if reason is not None:
             text = f"{text}x-crossfade-fallback-reason: {reason}\r\n"
         return Fields(f"{text}{more}" if more else text)
