@@ -17,6 +17,7 @@ import uvloop
 from crossfade.cli.loading import load
 from crossfade.cli.options import config_option
 from crossfade.config.settings import Config
+from crossfade.core.errors import InvalidRequest
 from crossfade.core.events import AttemptRow, Event, RequestEnded
 from crossfade.edge.auth import Key
 from crossfade.edge.intake import Caller
@@ -50,7 +51,10 @@ def try_(
     are real and cost what they cost. Exit code 1: nothing answered.
     """
     loaded = load(config)
-    faults = faults_of(broken, loaded)
+    try:
+        faults = faults_of(broken, loaded)
+    except InvalidRequest as error:
+        raise click.BadParameter(error.message, param_hint="--break") from None
     name = model or next(iter(loaded.routes), None)
     if name is None:
         raise click.UsageError("there is no route; name a model with --model")

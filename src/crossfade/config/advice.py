@@ -17,12 +17,11 @@ NO_CHAIN = "no chain configured: nothing to fall back to; add routes or send fal
 
 def notes_of(config: Config) -> tuple[str, ...]:
     """What start-up prints."""
-    chains = [route.chain for route in config.routes.values()] + list(config.fallbacks.values())
     notes = []
     if config.file is None:
         used = ", ".join(f"{p.name} ({p.api_keys[0]})" for p in config.providers.values() if p.api_keys)
         notes.append(f"no configuration file: providers from the environment: {used}")
-    if not any(len(chain) > 1 for chain in chains) and not any(config.fallbacks.values()):
+    if not config.routes and not any(config.fallbacks.values()):  # of a route with one target the warnings tell
         notes.append(NO_CHAIN)
     if config.wants_keys and not config.gateway_keys:
         where = "is not a loopback address" if config.server.auth == "auto" else "auth: keys is set"
