@@ -491,3 +491,14 @@ def test_a_route_header_stands_in_for_a_missing_model() -> None:
     request = read_request(json.dumps({"messages": HELLO["messages"]}).encode(), {"x-crossfade-route": "chat"})
     assert request.ours.model == ""
     assert sent(request, target("z")) == {"messages": HELLO["messages"], "model": "z"}
+
+
+@pytest.mark.parametrize(
+    "field", ["stop", "tool_choice", "reasoning_effort", "thinking", "crossfade", "fallback_models"]
+)
+@pytest.mark.parametrize("number", ["1e400", "9" * 5000])
+def test_a_number_that_nothing_can_hold_is_refused_with_its_field(field: str, number: str) -> None:
+    body = f'{{"model":"m","messages":[{{"role":"user","content":"x"}}],"{field}":{number}}}'.encode()
+    with pytest.raises(InvalidRequest) as refused:
+        read_request(body, {})
+    assert refused.value.param == field

@@ -59,9 +59,9 @@ class Relay:
         "completion",
         "gate",
         "head",
-        "is_announced",
         "is_closed",
         "is_over",
+        "must_announce",
         "reader",
         "runner",
         "send",
@@ -80,7 +80,7 @@ class Relay:
         self.head: ResponseHead | None = None
         self.body = b""
         self.completion: Completion | None = None
-        self.is_announced = False  # the caller has been told that this stream goes on from another
+        self.must_announce = send.join is not None  # the caller is to be told that this stream goes on from another
         self.is_over = False  # the verdict is given
         self.is_closed = False  # the transport will say nothing more
         self._pieces: list[bytes | bytearray] = []

@@ -335,7 +335,7 @@ class Runner:
 
     def write(self, relay: Relay, out: bytes, now: float) -> None:
         """Sends bytes of the answer."""
-        if relay.send.join is not None:
+        if relay.must_announce:
             out = self._announced(relay, out)
         self.bytes_out += len(out)
         self._last_write = now
@@ -346,9 +346,9 @@ class Runner:
     def _announced(self, relay: Relay, out: bytes) -> bytes:
         """Before the first bytes of a joined stream, a comment that names the target they come from."""
         join = relay.send.join
-        if join is None or relay.is_announced or not out:
+        if join is None or not relay.must_announce or not out:
             return out
-        relay.is_announced = True
+        relay.must_announce = False
         return self.job.dialect.comment(f"continued by {join.target} after {join.reason} of {join.source}") + out
 
     def _start(self, now: float, relay: Relay | None, flagged: FailureReason | None = None) -> None:

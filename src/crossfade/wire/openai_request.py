@@ -80,7 +80,10 @@ def _value(given: shapes.Request, field: str) -> Any:
         return None
     if len(raw) > MAX_FIELD:
         raise InvalidRequest(f"`{field}` is longer than {MAX_FIELD // 1024} KiB.", param=field)
-    return _decode_any(raw)
+    try:
+        return _decode_any(raw)
+    except (msgspec.DecodeError, RecursionError):  # a number that is out of all bounds passes as text at first
+        raise InvalidRequest(f"`{field}` cannot be read.", param=field) from None
 
 
 class ChatInbound:
