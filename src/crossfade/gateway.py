@@ -155,9 +155,8 @@ class Gateway:
             old = before.providers.get(name)
             if old is None:
                 continue
-            has_other_keys = self.engine.upstreams.secrets_of(name) != upstreams.secrets_of(
-                name
-            )  # in the same file, say
+            # The same reference may lead to other keys: they have changed in their file.
+            has_other_keys = self.engine.upstreams.secrets_of(name) != upstreams.secrets_of(name)
             if has_other_keys or (old.vendor, old.api_keys) != (provider.vendor, provider.api_keys):
                 self.board.forget(name)
         self.board.configure(config.routes.values(), self._health)

@@ -38,9 +38,6 @@ _NO_GENERATION = -1
 _DEFAULT_POLICY = HealthPolicy()
 
 
-# --- what is told --------------------------------------------------------------------------------------------
-
-
 # --- one target ----------------------------------------------------------------------------------------------
 
 
@@ -49,8 +46,8 @@ class TargetHealth:
 
     `routes_using` is the number of configured routes with this target. `credential` holds the ejections that it
     shares with the other targets of its provider and credential, `soft_routes` those routes that any target ever had a
-    soft failure on. `in_flight` counts the permits not yet settled:
-    calls without their first content, as permits are settled there.
+    soft failure on. `in_flight` counts the permits not yet settled: calls without their first content, as permits are
+    settled there.
     """
 
     __slots__ = (

@@ -45,10 +45,7 @@ class Out(msgspec.Struct, frozen=True):
 
 Standing = Available | Out
 
-
 AVAILABLE = Available()
-
-
 TRIAL_DUE = Available(is_trial=True)
 
 

@@ -41,18 +41,9 @@ Endpoint = Callable[["App", Request, Caller], None]
 class _Let:
     """A head that was let in: by which gate, and where the request goes."""
 
-    __slots__ = (
-        "caller",
-        "endpoint",
-        "gate",
-    )
+    __slots__ = ("caller", "endpoint", "gate")
 
-    def __init__(
-        self,
-        gate: Gate,
-        endpoint: Endpoint,
-        caller: Caller,
-    ) -> None:
+    def __init__(self, gate: Gate, endpoint: Endpoint, caller: Caller) -> None:
         self.gate = gate
         self.endpoint = endpoint
         self.caller = caller

@@ -38,19 +38,10 @@ class Caller:
     """What the head of a request tells: who asks, and what the headers say. `patience` is the time in seconds within
     which the caller's SDK must have a buffered answer; None where it announces none."""
 
-    __slots__ = (
-        "has_our_headers",
-        "headers",
-        "key",
-        "patience",
-    )
+    __slots__ = ("has_our_headers", "headers", "key", "patience")
 
     def __init__(
-        self,
-        key: Key | None,
-        headers: Mapping[str, str],
-        patience: float | None = None,
-        has_our_headers: bool = False,
+        self, key: Key | None, headers: Mapping[str, str], patience: float | None = None, has_our_headers: bool = False
     ) -> None:
         self.key = key
         self.headers = headers

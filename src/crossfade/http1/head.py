@@ -336,10 +336,7 @@ class Fields:
 
     __slots__ = ("text",)
 
-    def __init__(
-        self,
-        text: str,
-    ) -> None:
+    def __init__(self, text: str) -> None:
         self.text = text
 
 

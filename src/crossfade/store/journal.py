@@ -57,18 +57,9 @@ class Timer(Protocol):
 class _Group:
     """Answers that wait for the block of `number` to be on the disk, until `until` at most."""
 
-    __slots__ = (
-        "number",
-        "thens",
-        "until",
-    )
+    __slots__ = ("number", "thens", "until")
 
-    def __init__(
-        self,
-        number: int,
-        until: float,
-        thens: list[Then],
-    ) -> None:
+    def __init__(self, number: int, until: float, thens: list[Then]) -> None:
         self.number = number
         self.until = until
         self.thens = thens

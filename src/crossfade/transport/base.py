@@ -52,16 +52,9 @@ class UpstreamRequest:
 class ResponseHead:
     """Status and headers of an upstream response; names are lower case, repeated ones joined with `, `."""
 
-    __slots__ = (
-        "headers",
-        "status",
-    )
+    __slots__ = ("headers", "status")
 
-    def __init__(
-        self,
-        status: int,
-        headers: Mapping[str, str],
-    ) -> None:
+    def __init__(self, status: int, headers: Mapping[str, str]) -> None:
         self.status = status
         self.headers = headers
 
