@@ -5,6 +5,7 @@ All of about 1 KiB, as short chats are. No quotes or dollar signs in the texts: 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Final
 
@@ -111,7 +112,13 @@ def _event(delta: dict[str, object], finish: str | None, with_usage: bool) -> by
     members: dict[str, object] = {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
     if with_usage:
         members["usage"] = None
-    return _rendered({**members, "obfuscation": "jiTTDp6C"})
+    return _rendered({**members, "obfuscation": _padding(delta)})
+
+
+def _padding(delta: dict[str, object]) -> str:
+    """As OpenAI's: letters and digits that differ from event to event, and in their number."""
+    digest = hashlib.sha256(json.dumps(delta).encode()).hexdigest()
+    return digest[: 3 + int(digest[-1], 16)]
 
 
 def _rendered(members: dict[str, object]) -> bytes:

@@ -262,6 +262,50 @@ def test_a_long_stream_of_small_chunks_is_not_mistaken_for_framing() -> None:
     assert peer.facts == [("head", 200), ("body", b"x" * 40_000), ("end", None)]
 
 
+_LOOKALIKES = st.sampled_from([b"1\r\nX\r\n", b"5\r\nhello\r\n", b"\r\n", b"0\r\n\r\n", b"x", b"3\r\nA\r\n\r\n"])
+_CONTENTS = st.one_of(_LOOKALIKES, st.lists(_LOOKALIKES, max_size=3).map(b"".join), st.binary(max_size=30)).filter(bool)
+_FIRST_LINES = st.sampled_from([b"%x\r\n", b"%X\r\n", b"0%x\r\n", b"%x;a=b\r\n"])
+
+
+@given(st.lists(st.tuples(_FIRST_LINES, _CONTENTS), max_size=6), st.data())
+def test_content_that_looks_like_chunks_is_content_however_it_is_split(
+    chunks: list[tuple[bytes, bytes]], data: st.DataObject
+) -> None:
+    wire, edges = bytearray(), [0]
+    for line, content in chunks:
+        wire += line % len(content)
+        edges.append(len(wire))
+        wire += content
+        edges.append(len(wire))
+        wire += b"\r\n"
+        edges.append(len(wire))
+    wire += b"0\r\n\r\n"
+    cuts = data.draw(st.lists(st.one_of(st.sampled_from(edges), st.integers(0, len(wire))), max_size=8))
+    peer = Peer()
+    peer.start()
+    peer.feed(CHUNKED, *[bytes(wire[a:b]) for a, b in itertools.pairwise(sorted({0, *cuts, len(wire)}))])
+    whole = b"".join(content for _, content in chunks)
+    assert peer.facts == [("head", 200), *([("body", whole)] if whole else []), ("end", None)]
+    assert peer.is_reusable
+    peer.connection.data_received(b"1\r\nx\r\n")
+    assert peer.transport.is_aborted, "a chunk that nobody asked for"
+
+
+def test_a_chunk_behind_the_beginning_of_another_one_is_not_taken_alone() -> None:
+    peer = Peer()
+    peer.start()
+    peer.feed(CHUNKED + b"1\r\na\r\n", b"1\r\nb\r\n1", b"1\r\nc\r\n", b"01234567890123\r\n0\r\n\r\n")
+    assert peer.facts == [("head", 200), ("body", b"abc\r\n01234567890123"), ("end", None)]
+
+
+def test_an_exchange_that_ends_the_connection_within_a_chunk_hears_no_more() -> None:
+    peer = Peer(end_at="body")
+    peer.start()
+    peer.feed(CHUNKED + b"1\r\na\r\n")
+    peer.connection.data_received(b"1\r\nb\r\n")
+    assert peer.facts == [("head", 200), ("body", b"a")]
+
+
 def test_pause_and_resume_are_idempotent_and_a_finished_connection_reads_again() -> None:
     peer = Peer()
     peer.start()

@@ -6,7 +6,8 @@ import resource
 
 import pytest
 
-from crossfade.http1.head import CHUNK_BYTES, CHUNK_COUNT, BadMessage, ChunkedBody
+from crossfade.http1.chunks import CHUNK_BYTES, CHUNK_COUNT, ChunkedBody
+from crossfade.http1.head import BadMessage
 from crossfade.http1.limits import Limits
 from crossfade.http1.listener import Listener
 from tests.http1.harness import Recorder

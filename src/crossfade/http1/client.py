@@ -21,6 +21,7 @@ from typing import Final, Protocol, cast
 import httptools
 
 from crossfade.core.errors import BadBytes, Interrupted, TransportError
+from crossfade.http1.chunks import content_of_chunk
 from crossfade.http1.head import BadMessage, body_length, render_headers
 from crossfade.http1.outbox import Outbox
 from crossfade.http1.received import ReceivedHeaders
@@ -133,6 +134,7 @@ class ClientConnection:
         "_exchange",
         "_framing",
         "_head",
+        "_is_behind_chunk",
         "_is_bodiless",
         "_is_closed",
         "_is_complete",
@@ -173,6 +175,7 @@ class ClientConnection:
         self._is_complete = False
         self._is_kept_alive = False
         self._is_until_eof = False
+        self._is_behind_chunk = False  # the parser has taken a whole chunk last, and nothing behind it
         self._later = b""  # what came and is not read yet
 
     def __repr__(self) -> str:
@@ -198,6 +201,7 @@ class ClientConnection:
         self._head = b""
         self._framing = 0
         self._is_in_head = True
+        self._is_behind_chunk = False
         self._is_heard = self._is_complete = self._is_until_eof = False
         self._is_bodiless = is_head
         self._unsent = head, body
@@ -249,6 +253,7 @@ class ClientConnection:
         self._is_closed = True
         self._exchange, self._deliver = None, _ignore
         self._parser = None  # parser and connection hold each other
+        self._is_behind_chunk = False
         self._later = b""
         self._unsent = None
         if self._transport is not None:
@@ -271,6 +276,9 @@ class ClientConnection:
             self._later += data
             self._steer()  # or the loop would go on with this connection for as long as more has come
             self._read_later()
+        elif self._is_behind_chunk and (content := content_of_chunk(data)) is not None:
+            # Most events of a stream: a chunk each, after which the parser is where it was, so it need not see them.
+            self._deliver(content)
         elif self._is_in_head or self._exchange is None:
             self._read(data)
         else:
@@ -358,11 +366,18 @@ class ClientConnection:
             self._is_complete, self._is_kept_alive = True, False
             self._deliver = _ignore
 
+    def on_chunk_header(self) -> None:
+        self._is_behind_chunk = False
+
+    def on_chunk_complete(self) -> None:
+        self._is_behind_chunk = not self._is_closed
+
     def on_body(self, data: bytes) -> None:
         self._framing -= len(data) + _FRAMING_PER_PIECE
         self._deliver(data)
 
     def on_message_complete(self) -> None:
+        self._is_behind_chunk = False  # the last one is no chunk to go on from
         if self._is_in_head and self._is_interim:
             self._is_interim = False
         elif not self._is_complete and self._parser is not None:
@@ -399,6 +414,8 @@ class ClientConnection:
         try:
             if self._parser is not None:
                 self._parser.feed_data(data)
+            if data[-1] != 10:
+                self._is_behind_chunk = False  # part of a next chunk's first line, of which the parser says nothing yet
         except httptools.HttpParserError as error:
             self._on_parser_error(error)
             return

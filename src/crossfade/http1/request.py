@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
+from crossfade.http1.chunks import chunk
 from crossfade.http1.head import Fields, RequestHead
 
 Headers = Sequence[tuple[str, str]] | Fields
@@ -184,7 +185,7 @@ class Request:
             return
         if self.is_finished or not self.is_started:
             raise RuntimeError(_NOT_OPEN)
-        framed = b"%x\r\n%b\r\n" % (len(data), data) if self._has_chunks and data else self._framed(data)
+        framed = chunk(data) if self._has_chunks and data else self._framed(data)
         if self._held:
             framed, self._held = self._held + framed, b""
         if framed:
@@ -226,7 +227,7 @@ class Request:
 
     def _framed(self, data: bytes) -> bytes:
         if self._has_chunks:
-            return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+            return chunk(data) if data else b""
         return b"" if self.method == "HEAD" else data
 
     def __repr__(self) -> str:

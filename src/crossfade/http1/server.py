@@ -23,10 +23,10 @@ from http import HTTPStatus
 from time import perf_counter
 from typing import Any, Final, Protocol, cast
 
+from crossfade.http1.chunks import ChunkedBody
 from crossfade.http1.head import (
     CHUNKED,
     BadMessage,
-    ChunkedBody,
     Fields,
     HeadMemory,
     RequestHead,

@@ -27,6 +27,7 @@ from crossfade.wire.openai_response import (
 )
 from crossfade.wire.openai_usage import read_usage
 from crossfade.wire.sse import EventSplitter, fields_of, without_comments
+from crossfade.wire.text_run import TextRun
 
 _decode_text = msgspec.json.Decoder(shapes.TextChunk).decode
 _decode_chunk = msgspec.json.Decoder(shapes.Chunk).decode
@@ -36,6 +37,24 @@ _NONE: Final[tuple[StreamEvent, ...]] = ()
 _DONE: Final = b"[DONE]"
 _NULL_USAGE: Final = b',"usage":null'
 """Inside a JSON string these quotes would be escaped, so where it stands it is a member and no text."""
+
+
+def _text_chunk(event: bytes) -> shapes.TextChunk | None:
+    """What an event of one line of data says, where it is a piece of text and nothing else."""
+    if event[:6] != b"data: " or event[-2:] != b"\n\n":
+        return None
+    line = event[6:-2]
+    if 10 in line:  # a line feed, by its number: looked for as bytes, it costs an exception inside CPython
+        return None
+    try:
+        return _decode_text(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _text_of(event: bytes) -> str | None:
+    chunk = _text_chunk(event)
+    return None if chunk is None else chunk.choices[0].delta.content
 
 
 def _without_usage(raw: bytes) -> bytes:
@@ -57,11 +76,13 @@ class ChunkReader:
         "_finished",
         "_has_failed",
         "_has_marker",
+        "_has_null_usage",
         "_head",
         "_in_block",
         "_n",
         "_open",
         "_read_error",
+        "_run",
         "_splitter",
         "_stream_end",
         "_strip_usage",
@@ -88,6 +109,8 @@ class ChunkReader:
         self._calls: dict[int, dict[str, int]] = {}
         self._head: tuple[str, str, int] | None = None
         """Id, model and time of creation where the last event was a piece of text of the only choice, which goes on."""
+        self._run = TextRun(b'"content":', _text_of)
+        self._has_null_usage = False  # as the event did that `_run` has learned from
         self._in_block = False
         self._has_marker = False
         self._has_failed = False
@@ -116,21 +139,19 @@ class ChunkReader:
     def more_text(self, data: bytes) -> tuple[bytes, str] | None:
         """The event and its text where `data` is one whole event that only goes on with the text before it; None, and
         nothing is taken, otherwise."""
-        if self._head is None or data[:6] != b"data: " or data[-2:] != b"\n\n" or self._splitter.pending:
+        if self._head is None or self._splitter.pending:
             return None
-        line = data[6:-2]
-        if 10 in line:  # a line feed, by its number: looked for as bytes, it costs an exception inside CPython
-            return None
-        try:
-            chunk = _decode_text(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return None
-        text = chunk.choices[0].delta.content
+        text = self._run.text(data)
+        if text is None:
+            chunk = _text_chunk(data)
+            if chunk is None:
+                return None
+            text = chunk.choices[0].delta.content
+            self._has_null_usage = chunk.usage is None
+            self._run.learn(data, text)
         if not text:
             return None
-        if chunk.usage is None and self._strip_usage:
-            data = _without_usage(data)
-        return data, text
+        return _without_usage(data) if self._has_null_usage and self._strip_usage else data, text
 
     def feed(self, data: bytes) -> Sequence[StreamEvent]:
         """The events that `data` completes."""
