@@ -26,6 +26,7 @@ from crossfade.core.join import continuation_of
 from crossfade.core.policy import CommitPolicy, StreamPolicy
 from crossfade.core.stream import StreamGate, Transcript
 from crossfade.core.verdict import Accepted, Rejected
+from tests.compiled import interpreted_only
 
 R = FailureReason
 PLAIN = RequestFacts(stream=True)
@@ -164,6 +165,7 @@ def test_the_end_is_judged() -> None:
 # --- bounds --------------------------------------------------------------------------------------------------
 
 
+@interpreted_only
 def test_held_events_are_put_together_and_bounded_by_their_content(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "MERGE_ABOVE", 4096)
     policy = StreamPolicy(max_held=20_000)

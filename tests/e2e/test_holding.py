@@ -196,6 +196,30 @@ def test_a_slow_reader_presses_back_and_loses_nothing(simulator: ProviderSimulat
     run(main())
 
 
+@pytest.mark.parametrize("size", [1, 40, 2_000])
+def test_what_a_reader_that_stops_makes_us_keep_is_bounded(simulator: ProviderSimulator, size: int) -> None:
+    """However fast the upstream sends: what was read of it and has not left. The delivered text is kept on purpose."""
+
+    async def main() -> None:
+        raw = RawProvider()
+        grouped = b"".join([chunk({"content": "z" * size})] * (4 * 64_000 // (200 + size)))
+        script = [EVENT_STREAM, chunk({"role": "assistant", "content": "Begin"}), *[grouped] * 100, HANG]
+        async with raw.serving(script), chain_stage(simulator, TWO, "", more={"a": raw.yaml}) as stage:
+            sock = await reader_that_stops(stage)
+            (runner,) = stage.gateway.engine.runners
+            (relay,) = runner._relays.values()
+            worst, turns_at_rest = 0, 0
+            while turns_at_rest < 1000:
+                await asyncio.sleep(0)
+                turns_at_rest = 0 if relay.timers.paused_at is None else turns_at_rest + 1
+                later = relay.call._connection._later
+                worst = max(worst, runner.held + len(later) + len(relay.reader._splitter.pending))
+            assert 0 < worst < 64 * 1024
+            sock.close()
+
+    run(main())
+
+
 @pytest.mark.parametrize("upstream", ["flood", "flood and stop"])
 def test_a_reader_that_takes_nothing_is_cut_and_nobody_blamed(simulator: ProviderSimulator, upstream: str) -> None:
     async def main() -> None:

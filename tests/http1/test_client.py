@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossfade.core.errors import TransportError
-from crossfade.http1.client import ClientConnection, RequestWriter
+from crossfade.http1.client import RESPONSE_HEAD_BYTES, ClientConnection, RequestWriter
 from tests.http1.responses import CASES, CHUNKED, FOLLOWED, LENGTH_2, OK, Case, Fact
 
 
@@ -243,6 +243,14 @@ def test_header_names_are_lower_case_and_repeated_ones_joined() -> None:
     peer.start()
     peer.feed(OK + b"X-A:  one \r\nx-a: two\r\nX-B:\r\nX-C: caf\xe9\r\nContent-Length: 0\r\n\r\n")
     assert peer.headers == {"x-a": "one, two", "x-b": "", "x-c": "café", "content-length": "0"}
+
+
+def test_a_head_that_has_reached_its_bound_is_refused_with_the_next_bytes() -> None:
+    peer = Peer()
+    peer.start()
+    begin = b"HTTP/1.1 200 OK\r\nx: "
+    peer.feed(begin, b"a" * (RESPONSE_HEAD_BYTES - len(begin)), b"a")
+    assert peer.facts == [("failure", "BadBytes")]
 
 
 def test_small_pieces_do_not_save_up_for_a_monstrous_chunk_line() -> None:

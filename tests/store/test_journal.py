@@ -234,7 +234,7 @@ def test_a_removed_folder_is_made_again(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_keeps_no_answer_waiting_and_loses_no_line_once_there_is_room(tmp_path: Path) -> None:
-    room = [1500]  # bytes: the header, a line and a part of the next
+    room = [1100]  # bytes: the header, a line and a part of the next
 
     def mood(data: bytes) -> bytes:
         if room[0] == 0:

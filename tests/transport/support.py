@@ -142,9 +142,11 @@ def endpoint(port: int, **changes: Any) -> Endpoint:
     return Endpoint(**{"scheme": "http", "host": "127.0.0.1", "port": port, **changes})
 
 
-def request_to(port: int, *, body: bytes = b"{}", method: str = "POST", **changes: Any) -> UpstreamRequest:
+def request_to(
+    port: int, *, body: bytes = b"{}", method: str = "POST", is_relayed: bool = False, **changes: Any
+) -> UpstreamRequest:
     headers = [("content-type", "application/json")]
-    return UpstreamRequest(endpoint=endpoint(port, **changes), path="/v1/x", headers=headers, body=body, method=method)
+    return UpstreamRequest(endpoint(port, **changes), "/v1/x", headers, body, method, is_relayed=is_relayed)
 
 
 def _target(name: str) -> str:

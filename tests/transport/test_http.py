@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 
 from crossfade.core.errors import ConnectFailed, TimedOut
 from crossfade.core.failure import FailureReason, Phase
-from crossfade.transport.base import UpstreamRequest
+from crossfade.http1.client import RELAYED_BYTES
+from crossfade.transport.base import Call, UpstreamRequest
 from crossfade.transport.http import HttpTransport
 from crossfade.transport.pool import PoolLimits
 from tests.http1.responses import CASES, Case
@@ -47,8 +49,9 @@ async def call(transport: HttpTransport, request: UpstreamRequest) -> Sink:
     return sink
 
 
+@pytest.mark.parametrize("is_relayed", [False, True], ids=["whole", "relayed"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_over_a_real_socket(case: Case) -> None:
+def test_over_a_real_socket(case: Case, is_relayed: bool) -> None:
     """Every rule of the table: the facts, then whether the next call goes out on the same connection."""
 
     async def handle(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -63,11 +66,58 @@ def test_over_a_real_socket(case: Case) -> None:
 
     async def main() -> None:
         async with serving(handle) as server, transport_for() as transport:
-            sink = await call(transport, request_to(server.port))
+            sink = await call(transport, request_to(server.port, is_relayed=is_relayed))
             assert sink.facts == [("sent", None), *case.facts]
             again = await call(transport, request_to(server.port))
             assert again.body == b"ok"
             assert server.accepted == (1 if case.is_reused else 2)
+
+    run(main())
+
+
+class Pieces(Sink):
+    """Counts the pieces of the body, and pauses the call at each of some of them for a while."""
+
+    def __init__(self, pauses: int) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+        self.pauses = pauses
+        self.call: Call | None = None
+
+    def on_body(self, data: bytes) -> None:
+        self.sizes.append(len(data))
+        super().on_body(data)
+        if self.pauses and self.call is not None:
+            self.pauses -= 1
+            self.call.pause()
+            asyncio.get_running_loop().call_later(0.001, self.call.resume)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_what_is_relayed_is_read_a_little_at_a_time(scheme: str, ca_file: str, server_tls: ssl.SSLContext) -> None:
+    """However much has come, on a connection that may be paused, and that reads as it likes for the next call."""
+    body = bytes(range(256)) * 4096
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+    async def handle(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await server.request(reader)
+            writer.write(answer)
+
+    async def main() -> None:
+        tls = {"ssl": server_tls} if scheme == "https" else {}
+        async with serving(handle, **tls) as server, transport_for(ca_file=ca_file) as transport:
+            largest = []
+            for is_relayed in (False, True, True, False):
+                sink = Pieces(pauses=20)
+                request = request_to(server.port, scheme=scheme, host="localhost", is_relayed=is_relayed)
+                sink.call = transport.send(request, sink)
+                await sink.over.wait()
+                assert sink.body == body
+                assert sink.names[-1] == "end"
+                largest.append(max(sink.sizes))
+            assert max(largest[1:3]) <= RELAYED_BYTES < min(largest[0], largest[3])
+            assert server.accepted == 1
 
     run(main())
 

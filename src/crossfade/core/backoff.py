@@ -7,15 +7,16 @@ Whether there is a retry at all is not decided here.
 from __future__ import annotations
 
 import math
+from typing import Final
 
 from crossfade.core.policy import HealthPolicy, RetryPolicy
 
-DELAY_CAP = 8.0
+DELAY_CAP: Final = 8.0
 """The longest delay before a retry, jitter included."""
-JITTER = 0.1
+JITTER: Final = 0.1
 """How far, as a share, an opened breaker's time strays to either side."""
 
-_MOST_DOUBLINGS = 64  # 2.0 ** 1024 overflows; every cap is reached long before
+_MOST_DOUBLINGS: Final = 64  # 2.0 ** 1024 overflows; every cap is reached long before
 
 
 def next_delay(attempt: int, draw: float, base: float = RetryPolicy().delay, cap: float = DELAY_CAP) -> float:

@@ -13,15 +13,16 @@ as it is now. It knows nothing of requests but their identity, and nothing of re
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from crossfade.core.backoff import doubled, jittered
 from crossfade.core.policy import BreakerPolicy
 from crossfade.core.standing import BreakerChange, BreakerState
 
-LOST_TRIAL = 900.0
+LOST_TRIAL: Final = 900.0
 """A trial unsettled for this long counts as lost, so that a permit which went astray cannot keep a target out."""
 
-_SLOTS = 10
+_SLOTS: Final = 10
 
 
 class Permit:

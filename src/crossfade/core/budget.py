@@ -7,14 +7,16 @@ and when, is decided elsewhere.
 
 from __future__ import annotations
 
+from typing import Final
+
 from crossfade.core.policy import RetryPolicy
 
-DEPOSIT_LIFE = 10.0
+DEPOSIT_LIFE: Final = 10.0
 """Seconds that a deposit can be drawn on."""
 
-_SLOTS = 10
-_WIDTH = DEPOSIT_LIFE / _SLOTS
-_ALMOST = 1.0 - 1e-9  # ten deposits of a tenth make one attempt, whatever floating point says
+_SLOTS: Final = 10
+_WIDTH: Final = DEPOSIT_LIFE / _SLOTS
+_ALMOST: Final = 1.0 - 1e-9  # ten deposits of a tenth make one attempt, whatever floating point says
 
 
 class RetryBudget:

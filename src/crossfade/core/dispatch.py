@@ -17,6 +17,7 @@ without a judgement where the attempt was ended for no fault of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from crossfade.core import policy as defaults
 from crossfade.core.breaker import Permit
@@ -32,17 +33,17 @@ from crossfade.core.target import Plan, Rung, Skip, Target
 from crossfade.core.verdict import Accepted, Verdict
 from crossfade.core.walk import Attempt, AttemptRecord, Walk
 
-MAX_ATTEMPTS = 5
-UNFIT = "unfit"
+MAX_ATTEMPTS: Final = 5
+UNFIT: Final = "unfit"
 """The reason of a fallback past a rung that lacks what the request needs."""
 
 _R = FailureReason
-_AGREEABLE = frozenset({_R.EMPTY_OUTPUT, _R.INVALID_JSON, _R.INVALID_TOOL_CALL, _R.REJECTED_OUTPUT})
-_BREAKER_EFFECTS = (HealthEffect.FAILURE, HealthEffect.ROUTE_AND_BREAKER)
-_OUTAGE = frozenset(reason for reason, row in DISPOSITIONS.items() if row.health in _BREAKER_EFFECTS)
+_AGREEABLE: Final = frozenset({_R.EMPTY_OUTPUT, _R.INVALID_JSON, _R.INVALID_TOOL_CALL, _R.REJECTED_OUTPUT})
+_BREAKER_EFFECTS: Final = (HealthEffect.FAILURE, HealthEffect.ROUTE_AND_BREAKER)
+_OUTAGE: Final = frozenset(reason for reason, row in DISPOSITIONS.items() if row.health in _BREAKER_EFFECTS)
 """What opens a breaker: who falls back on one of these falls back on an open breaker."""
-_PENDING = Pending()
-_OUT_WORDS = {"breaker_open": "breaker open", "trial_in_flight": "on trial"}
+_PENDING: Final = Pending()
+_OUT_WORDS: Final = {"breaker_open": "breaker open", "trial_in_flight": "on trial"}
 
 
 class Dispatch:
@@ -692,7 +693,9 @@ class Dispatch:
             self._last = (rung.name, reason or UNFIT)
 
 
-_SLOWER = Failure(reason=_R.TIMEOUT, origin=Origin.LOCAL, phase=Phase.FIRST_CONTENT, detail="another target was faster")
+_SLOWER: Final = Failure(
+    reason=_R.TIMEOUT, origin=Origin.LOCAL, phase=Phase.FIRST_CONTENT, detail="another target was faster"
+)
 
 
 def _ended_by(what: str) -> Failure:

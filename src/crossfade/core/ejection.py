@@ -5,20 +5,22 @@ Two small records without a policy of their own; what makes them grow is decided
 
 from __future__ import annotations
 
+from typing import Final
+
 from crossfade.core.failure import FailureReason
 
-SOFT_HALF_LIFE = 60.0
+SOFT_HALF_LIFE: Final = 60.0
 """Soft failures and successes of a route are forgotten by half in this time."""
-DEMOTION_COUNT = 2.2
+DEMOTION_COUNT: Final = 2.2
 """Soft failures, so forgotten, that demote a target on a route: three within a minute."""
-DEMOTION_SHARE = 0.5
+DEMOTION_SHARE: Final = 0.5
 """They must also be this share of the route's answers from the target."""
-DEMOTION_TIME = 60.0
+DEMOTION_TIME: Final = 60.0
 """For how long a demoted target is ordered later on that route."""
-SEEN_TOGETHER = 300.0
+SEEN_TOGETHER: Final = 300.0
 """Two routes that meet the same soft failure within this time, without a good answer between, have both seen it."""
 
-_LEAST_COUNT = 0.1
+_LEAST_COUNT: Final = 0.1
 
 
 class Ejections(dict[FailureReason, float]):

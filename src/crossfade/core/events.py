@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 
-class AttemptRow(msgspec.Struct, frozen=True, omit_defaults=True):
+class AttemptRow(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One call or skip of a walk, as it is recorded. `number` is 0 for a skip, whose cause is `skip`."""
 
     number: int
@@ -31,7 +31,7 @@ class AttemptRow(msgspec.Struct, frozen=True, omit_defaults=True):
     dropped: tuple[str, ...] = ()
 
 
-class RequestEnded(msgspec.Struct, frozen=True, tag="request", tag_field="event"):
+class RequestEnded(msgspec.Struct, frozen=True, tag="request", tag_field="event", omit_defaults=True, gc=False):
     """The end of a request. `status` is what the caller got (499: it left); `error` is the code of its envelope.
 
     `served` is the target that answered, None where none did. `time_lost_s` is what failed attempts and waits

@@ -72,7 +72,7 @@ class AudioPart(msgspec.Struct, frozen=True, tag="audio"):
 Part = TextPart | ImagePart | FilePart | AudioPart
 
 
-class ToolCall(msgspec.Struct, frozen=True):
+class ToolCall(msgspec.Struct, frozen=True, gc=False):
     """One call of a function tool; `arguments` is JSON text, "" meaning `{}`."""
 
     id: str
@@ -141,7 +141,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     others: tuple[str, ...] = ()
 
 
-class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
+class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What planning, holding, joining and validating need to know of a request.
 
     `tools` are the names of the request's own function tools; `has_other_tools`: some tool is not a function
@@ -169,7 +169,7 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
 # --- response ------------------------------------------------------------------------------------------------
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True):
+class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Tokens by OpenAI's rules: `prompt` includes cached ones, `completion` includes reasoning."""
 
     prompt: int = 0
@@ -179,7 +179,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     reasoning: int = 0
 
 
-class Choice(msgspec.Struct, kw_only=True):
+class Choice(msgspec.Struct, kw_only=True, gc=False):
     """One answer. `finish` is None where the provider gave none; `raw_finish` is its own word.
 
     `has_other_content`: something a caller can use that is none of the other fields (audio, citations, images).
@@ -198,7 +198,7 @@ class Choice(msgspec.Struct, kw_only=True):
     failure: Failure | None = None  # a finish reason that is a failure (MALFORMED_FUNCTION_CALL, error, OTHER)
 
 
-class Completion(msgspec.Struct, kw_only=True):
+class Completion(msgspec.Struct, kw_only=True, gc=False):
     """A whole answer. `created` is in Unix seconds, 0 where the provider gave none."""
 
     id: str = ""
@@ -208,7 +208,7 @@ class Completion(msgspec.Struct, kw_only=True):
     usage: Usage | None = None
 
 
-class ToolDelta(msgspec.Struct, frozen=True, kw_only=True):
+class ToolDelta(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A piece of a tool call: `index` counts the calls of one choice from 0; id and name come with the first piece."""
 
     index: int

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import assert_never
+from typing import Final, assert_never
 
 from crossfade.core.backoff import clamp_retry_after
 from crossfade.core.breaker import Breaker, Permit
@@ -30,12 +30,12 @@ from crossfade.core.standing import (
 )
 from crossfade.core.target import Route, Target
 
-MOST_TARGETS = 4096
+MOST_TARGETS: Final = 4096
 """Targets remembered though no route has them; callers can name models freely."""
 
-_MOST_ROUTES = 64
-_NO_GENERATION = -1
-_DEFAULT_POLICY = HealthPolicy()
+_MOST_ROUTES: Final = 64
+_NO_GENERATION: Final = -1
+_DEFAULT_POLICY: Final = HealthPolicy()
 
 
 # --- one target ----------------------------------------------------------------------------------------------

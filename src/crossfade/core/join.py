@@ -9,11 +9,12 @@ no overlap heuristics, and while both readings are possible the answer waits.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 from crossfade.core.exchange import Continuation
 
 ANCHOR_MIN, ANCHOR_MAX = 40, 80
-ANCHOR_SLACK = 200
+ANCHOR_SLACK: Final = 200
 """The anchor must end within so many characters more than its own length."""
 
 

@@ -6,6 +6,8 @@ This file does not know what an upstream is.
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from crossfade.core import policy as defaults
@@ -14,12 +16,12 @@ from crossfade.core.failure import Failure, FailureReason, Origin, Phase
 from crossfade.core.policy import AttemptLimits, TimeoutPolicy
 from crossfade.core.target import Target
 
-_NEVER = float("inf")
+_NEVER: Final = float("inf")
 
 
 _Known = tuple[Target, TimeoutPolicy, TimeoutPolicy, AttemptLimits]
-_MOST_KNOWN = 4096
-_known: dict[tuple[str, bool, bool, bool, int], _Known] = {}
+_MOST_KNOWN: Final = 4096
+_known: Final[dict[tuple[str, bool, bool, bool, int], _Known]] = {}
 """Limits are the same for most requests to a target; an entry holds for the very records it was made from."""
 
 

@@ -7,11 +7,12 @@ is asked by dispatch when it comes to it, since that changes while the walk is u
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from crossfade.core.exchange import Ability, RequestFacts
 from crossfade.core.target import Plan, Route, Rung, Skip, Target
 
-WINDOW_TOLERANCE = 1.2
+WINDOW_TOLERANCE: Final = 1.2
 """An estimate of the input may exceed a window by this much before the target is passed over."""
 
 
@@ -58,7 +59,7 @@ def unfitness(target: Target, facts: RequestFacts) -> str | None:
     return None
 
 
-_WORDS = {
+_WORDS: Final = {
     Ability.VISION: "vision",
     Ability.FILES: "files",
     Ability.AUDIO: "audio",

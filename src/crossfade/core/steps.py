@@ -10,7 +10,7 @@ from crossfade.core.policy import AttemptLimits
 from crossfade.core.target import Target
 
 
-class Send(msgspec.Struct, frozen=True):
+class Send(msgspec.Struct, frozen=True, gc=False):
     """Call `target` now. `stream`: ask it for a stream, whatever the caller asked for.
 
     `join` is there where this stream is to go on from one that was delivered in part and broke off; `continuation`
@@ -28,19 +28,19 @@ class Send(msgspec.Struct, frozen=True):
     join: JoinNote | None = None
 
 
-class Wait(msgspec.Struct, frozen=True):
+class Wait(msgspec.Struct, frozen=True, gc=False):
     """Nothing to do until the time `until`."""
 
     until: float
 
 
-class Pending(msgspec.Struct, frozen=True):
+class Pending(msgspec.Struct, frozen=True, gc=False):
     """Attempts are under way; ask again after a fact, or at `until`."""
 
     until: float | None = None
 
 
-class Deliver(msgspec.Struct, frozen=True):
+class Deliver(msgspec.Struct, frozen=True, gc=False):
     """The answer of `attempt` is the answer. `flagged`: it has a soft failure that the route does not fall back on."""
 
     attempt: int

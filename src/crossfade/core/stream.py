@@ -9,6 +9,7 @@ turns an event into what the caller reads.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
@@ -22,12 +23,12 @@ from crossfade.core.verdict import Accepted, Rejected, Verdict
 Check = Callable[[Completion], Failure | None]
 Write = Callable[[StreamEvent], bytes]
 
-MERGE_ABOVE = 256 * 1024
+MERGE_ABOVE: Final = 256 * 1024
 """Bytes of held events above which their small pieces are put together: a piece of five characters has an envelope of
 250, and it is content that the limit is meant for."""
-_EVENT_SIZE = 200
+_EVENT_SIZE: Final = 200
 """What an event without `raw` is reckoned to take beside its content."""
-_OF_WHOLE_TEXT = frozenset({FailureReason.INVALID_JSON, FailureReason.REJECTED_OUTPUT})
+_OF_WHOLE_TEXT: Final = frozenset({FailureReason.INVALID_JSON, FailureReason.REJECTED_OUTPUT})
 
 
 class Transcript:

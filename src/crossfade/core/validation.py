@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Iterable
-from typing import Any, NoReturn, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 import jsonschema_rs
 import msgspec
@@ -26,14 +26,14 @@ from crossfade.core.failure import DISPOSITIONS, Failure, FailureReason
 from crossfade.core.policy import ValidationPolicy
 from crossfade.core.schema_cost import MAX_PATTERNS, SchemaCost, cost_of, resolved
 
-MAX_SCHEMA = 128 * 1024
+MAX_SCHEMA: Final = 128 * 1024
 """Bytes of a schema; an answer to a larger one must only be JSON."""
-MAX_SCHEMA_WEIGHT = 50_000
+MAX_SCHEMA_WEIGHT: Final = 50_000
 """Parts of a schema with every reference written out; references doubled forty times over would never end."""
 
-_SMALL_SCHEMA = 16 * 1024
-_MAX_ODD_TEXT = 1024 * 1024
-_REGEX_SIZE = 1024 * 1024
+_SMALL_SCHEMA: Final = 16 * 1024
+_MAX_ODD_TEXT: Final = 1024 * 1024
+_REGEX_SIZE: Final = 1024 * 1024
 
 _R = FailureReason
 
@@ -135,7 +135,7 @@ class OutputCheck:
         return None
 
 
-_NO_VALIDATORS: tuple[Validators | None, ...] = (None,)
+_NO_VALIDATORS: Final[tuple[Validators | None, ...]] = (None,)
 
 
 def check_text_json(text: str) -> bool:
@@ -216,7 +216,7 @@ def _check(
     return first
 
 
-_STOP = Finish.STOP  # looked up once: an attribute of an enumeration is slow to find
+_STOP: Final = Finish.STOP  # looked up once: an attribute of an enumeration is slow to find
 
 
 def _is_plain(choice: Choice, facts: RequestFacts) -> bool:
@@ -292,9 +292,9 @@ def _failure(reason: FailureReason, detail: str) -> Failure:
 
 # --- JSON ----------------------------------------------------------------------------------------------------
 
-_JSON_SPACE = " \t\r\n"
-_SYNTAX = msgspec.json.Decoder(msgspec.Raw)  # checks the grammar and builds nothing
-_VALUES = msgspec.json.Decoder()
+_JSON_SPACE: Final = " \t\r\n"
+_SYNTAX: Final = msgspec.json.Decoder(msgspec.Raw)  # checks the grammar and builds nothing
+_VALUES: Final = msgspec.json.Decoder()
 
 
 def _refuse_constant(_: str) -> NoReturn:
@@ -390,4 +390,4 @@ def _weight(root: Any) -> int:
     return weight(root)
 
 
-_NAMING = ("$id", "$dynamicRef", "$recursiveRef")
+_NAMING: Final = ("$id", "$dynamicRef", "$recursiveRef")

@@ -24,10 +24,10 @@ from crossfade.edge.openai_chat import CHAT
 from crossfade.edge.problems import problem, problem_of
 from crossfade.edge.status import Status
 from crossfade.engine.engine import Engine
-from crossfade.engine.ports import Downstream
 from crossfade.engine.record import Job
 from crossfade.engine.runner import Runner
-from crossfade.http1.request import Request
+from crossfade.http1.downstream import Downstream
+from crossfade.http1.request import Handler, Request
 from crossfade.wire.openai_chat import read_request
 
 MAX_HELD: Final = 512 * 1024 * 1024
@@ -49,7 +49,7 @@ class _Let:
         self.caller = caller
 
 
-class App:
+class App(Handler):
     """The endpoints of one worker. `intake` and `gate` may be swapped while requests are under way."""
 
     def __init__(self, engine: Engine, directory: Directory, gate: Gate, status: Status):

@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from crossfade.core.budget import RetryBudget
 from crossfade.core.health import HealthBoard
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from crossfade.engine.relay import Relay
     from crossfade.engine.runner import Runner
 
-TICK = 0.05
+TICK: Final = 0.05
 """Seconds between two looks at the limits of what is under way: the precision of every timer."""
 
-HELD_LOOK = 0.5
+HELD_LOOK: Final = 0.5
 """Seconds between two counts of what is held back."""
 
 

@@ -1,4 +1,5 @@
-"""What the engine needs of those around it: the caller's connection, the caller's dialect, the record keeper."""
+"""What the engine needs of those around it: the caller's dialect, the record keeper. The caller's connection is a
+`Downstream`."""
 
 from __future__ import annotations
 
@@ -8,31 +9,6 @@ from typing import Protocol
 from crossfade.core.events import Event
 from crossfade.core.exchange import Completion, RequestFacts, StreamEvent, Usage
 from crossfade.core.target import Dialect
-from crossfade.http1.head import Fields
-
-
-class Downstream(Protocol):
-    """The caller's connection, as far as an answer needs it. All methods do nothing once the caller has gone."""
-
-    @property
-    def is_gone(self) -> bool: ...
-
-    @property
-    def unsent(self) -> int:
-        """Bytes written that the caller has not yet taken."""
-        ...
-
-    def respond(self, status: int, headers: Fields, body: bytes) -> None: ...
-
-    def start(self, status: int, headers: Fields) -> None: ...
-
-    def write(self, data: bytes) -> None: ...
-
-    def finish(self, data: bytes = b"") -> None: ...
-
-    def fail(self, error: Exception) -> None:
-        """Ends an answer that could not be written, because of `error`, which is reported: as a 500 if nothing of it
-        has left, else so that the caller sees that it has no end."""
 
 
 class EventWriter(Protocol):

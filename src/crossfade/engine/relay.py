@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -21,31 +21,32 @@ from crossfade.core.steps import Send
 from crossfade.core.stream import StreamCollector, StreamGate
 from crossfade.core.verdict import Accepted, Rejected, Verdict
 from crossfade.engine.targets import Upstream
-from crossfade.providers.base import StreamReader
-from crossfade.transport.base import Call, ResponseHead
+from crossfade.transport.base import Call, ResponseHead, ResponseSink
+from crossfade.wire.reader import StreamReader
 
 if TYPE_CHECKING:
     from crossfade.engine.runner import Runner
 
-MAX_BODY = 32 * 1024 * 1024
-MAX_ERROR_BODY = 64 * 1024
-ERROR_BODY_TIME = 2.0
+_now: Final = perf_counter  # a constant: compiled code looks a global up each time
+MAX_BODY: Final = 32 * 1024 * 1024
+MAX_ERROR_BODY: Final = 64 * 1024
+ERROR_BODY_TIME: Final = 2.0
 """Seconds an error's body is waited for: its status is enough to go on with."""
-MAX_PIECES = 64
+MAX_PIECES: Final = 64
 """Pieces of a body that are kept as they came; more are put together, for a tiny one costs twenty times its bytes."""
-DRAIN_TIME = 5.0
+DRAIN_TIME: Final = 5.0
 """Seconds the body of a stream may take to close behind its end marker."""
 
 Gate = StreamGate | StreamCollector
 
-_EVENT_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":")
-_START_BYTES = max(map(len, _EVENT_STARTS))
+_EVENT_STARTS: Final = (b"data:", b"event:", b"id:", b"retry:", b":")
+_START_BYTES: Final = max(map(len, _EVENT_STARTS))
 
 # How the body of a response is taken.
 _WHOLE, _EVENTS, _ERROR, _UNKNOWN = range(4)
 
 
-class Relay:
+class Relay(ResponseSink):
     """The sink of one upstream call. `is_over` once its verdict is given; `body` is a buffered answer's bytes."""
 
     __slots__ = (
@@ -97,14 +98,14 @@ class Relay:
     # --- facts of the transport ------------------------------------------------------------------------------
 
     def on_sent(self) -> None:
-        self.timers.sent_at = perf_counter()
+        self.timers.sent_at = _now()
         if self.send.stream:
             self.runner.wake_by(self.timers.due())  # the limits of a stream count from here, not from the dial
 
     def on_head(self, head: ResponseHead) -> None:
         if self.is_over:
             return
-        now = perf_counter()
+        now = _now()
         self.head = head
         self.timers.on_bytes(now)
         if not 200 <= head.status < 300:
@@ -126,7 +127,7 @@ class Relay:
             # All that `_take_events` comes to: first content and commit are behind us, no block is open, and more text
             # is neither an end nor a failure.
             out, text = more
-            now = perf_counter()
+            now = _now()
             timers = self.timers
             timers.last_byte_at = timers.last_content_at = now
             gate.pass_text(text)
@@ -152,7 +153,7 @@ class Relay:
             self.runner.engine.draining.pop(self, None)
             return
         try:
-            self._take_end(perf_counter())
+            self._take_end(_now())
         except Exception as error:  # as above
             self._on_fault(error)
 
@@ -162,7 +163,7 @@ class Relay:
             self.runner.engine.draining.pop(self, None)
             return
         try:
-            self._take_failure(error, perf_counter())
+            self._take_failure(error, _now())
         except Exception as fault:  # as above
             self._on_fault(fault)
 
@@ -190,19 +191,19 @@ class Relay:
         """Something of ours failed while it handled this answer: the attempt is over, and with it the request."""
         self.runner.engine.report(error)
         if self.is_over:
-            self.runner.on_fault(perf_counter())
+            self.runner.on_fault(_now())
             return
         failure = Failure(reason=FailureReason.INTERNAL_ERROR, origin=Origin.LOCAL, detail=type(error).__name__)
         try:
-            self._conclude(Rejected(failure=failure), perf_counter())
+            self._conclude(Rejected(failure=failure), _now())
         except Exception as second:  # even saying so failed
             self.runner.engine.report(second)
-            self.runner.on_fault(perf_counter())
+            self.runner.on_fault(_now())
 
     # --- bodies ----------------------------------------------------------------------------------------------
 
     def _take_whole(self, data: bytes) -> None:
-        self.timers.on_bytes(perf_counter())
+        self.timers.on_bytes(_now())
         self._keep(data, MAX_BODY)
 
     def _take_error(self, data: bytes) -> None:
@@ -211,7 +212,7 @@ class Relay:
 
     def _take_unknown(self, data: bytes) -> None:
         """A stream was asked for and no event stream announced: the first bytes behind white space tell what it is."""
-        self.timers.on_bytes(perf_counter())
+        self.timers.on_bytes(_now())
         start = b"".join((*self._pieces, data)).lstrip()
         self._pieces.clear()
         self._size = 0
@@ -240,10 +241,10 @@ class Relay:
                 origin=Origin.LOCAL,
                 detail=f"an answer of more than {limit} bytes",
             )
-            self._conclude(Rejected(failure=failure), perf_counter())
+            self._conclude(Rejected(failure=failure), _now())
 
     def _take_events(self, data: bytes) -> None:
-        now = perf_counter()
+        now = _now()
         self.timers.on_bytes(now)
         self._pass(self._read(data), now)
 
@@ -350,7 +351,7 @@ class Relay:
         return Accepted(answer.usage, answer)
 
     def _stream_whole(self, answer: Completion) -> Verdict:
-        now = perf_counter()
+        now = _now()
         self._pass(events_of(answer), now)
         assert self.gate is not None
         return self.gate.end(True)

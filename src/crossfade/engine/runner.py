@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from time import perf_counter
+from typing import Final
 
 from crossfade.core.dispatch import Dispatch
 from crossfade.core.errors import InvalidRequest
@@ -21,14 +22,16 @@ from crossfade.core.verdict import Rejected, Verdict
 from crossfade.engine import headers
 from crossfade.engine.engine import Engine
 from crossfade.engine.notices import change_event, notice_event
-from crossfade.engine.ports import Downstream, EventWriter
+from crossfade.engine.ports import EventWriter
 from crossfade.engine.record import Job, Outcome, joined_usage, request_row, trace_member
 from crossfade.engine.relay import MAX_BODY, Gate, Relay
+from crossfade.http1.downstream import Downstream
 from crossfade.http1.head import Fields
 from crossfade.transport.base import UpstreamRequest
 
-_NEVER = float("inf")
-_NOTHING: Mapping[int, int] = {}
+_now: Final = perf_counter  # a constant: compiled code looks a global up each time
+_NEVER: Final = float("inf")
+_NOTHING: Final[Mapping[int, int]] = {}
 
 
 class Answer:
@@ -185,6 +188,7 @@ class Runner:
             asked.body,
             connect_timeout=step.limits.connect,
             target=target.name,
+            is_relayed=self.facts.stream and step.stream,
         )
         relay.call = call = self.engine.transport.send(request, relay)
         if relay.is_closed:
@@ -257,7 +261,7 @@ class Runner:
         """The caller has gone: every upstream call is ended."""
         if self.is_done:
             return
-        now = perf_counter()
+        now = _now()
         silent = {n: relay.silent_for(now) for n, relay in self._relays.items() if not relay.is_over}
         self.dispatch.on_cancel(now, silent)
         self._tell(now)
@@ -294,10 +298,10 @@ class Runner:
         self._is_pressed = is_pressed
         if self._winner is not None:
             if is_pressed:
-                self._winner.pause(perf_counter())
+                self._winner.pause(_now())
             else:
-                self._winner.resume(perf_counter())
-                self.wake_by(self._winner.due(perf_counter()))
+                self._winner.resume(_now())
+                self.wake_by(self._winner.due(_now()))
 
     def wake_by(self, at: float) -> None:
         """Has `on_tick` called at `at` or before."""

@@ -23,8 +23,9 @@ import httptools
 from crossfade.core.errors import BadBytes, Interrupted, TransportError
 from crossfade.http1.chunks import content_of_chunk
 from crossfade.http1.head import BadMessage, body_length, render_headers
-from crossfade.http1.outbox import Outbox
+from crossfade.http1.outbox import Outbox, Sender
 from crossfade.http1.received import ReceivedHeaders
+from crossfade.http1.small_reads import Reading, SmallReads
 
 RESPONSE_HEAD_BYTES: Final = 64 * 1024
 """Bound on a response's head, interim ones included; the same budget bounds chunk lines, extensions and trailers."""
@@ -36,6 +37,10 @@ READ_BYTES: Final = 96 * 1024
 """Bytes of a response that are read as they come; of more, other connections have a turn after each SLICE_BYTES."""
 
 SLICE_BYTES: Final = 32 * 1024
+
+RELAYED_BYTES: Final = 8 * 1024
+"""Bytes that are read at once of a response that is passed on as it comes. Its reader may be slow: what has been read
+is kept until it can leave, and in another dialect it may be several times as long."""
 
 # What chunk framing may take for each piece of body without being counted: a size line, its extension, two CR LF.
 _FRAMING_PER_PIECE: Final = 64
@@ -49,6 +54,8 @@ _SHORTEST_HEADER: Final = len(b"a:\r\n")
 
 class Exchange(Protocol):
     """What hears of the response to one request. After `on_end`, `on_failure` or `on_stale` it hears nothing more."""
+
+    __slots__ = ()
 
     def on_head(self, status: int, headers: Mapping[str, str]) -> None: ...
 
@@ -121,7 +128,7 @@ class RequestWriter:
         return start
 
 
-class ClientConnection:
+class ClientConnection(Sender, Reading):
     """One upstream connection: an `asyncio.Protocol` in all but its base, which would slow a compiled class down.
 
     `start` begins an exchange and may be called again once the owner has heard `on_reusable`. `close` ends the
@@ -144,12 +151,15 @@ class ClientConnection:
         "_is_kept_alive",
         "_is_paused",
         "_is_reading",
+        "_is_relayed",
+        "_is_resting",
         "_is_until_eof",
         "_later",
         "_outbox",
         "_owner",
         "_parser",
         "_served",
+        "_small_reads",
         "_transport",
         "_unsent",
     )
@@ -168,6 +178,8 @@ class ClientConnection:
         self._is_closed = False
         self._is_paused = False
         self._is_reading = True
+        self._is_relayed = False
+        self._is_resting = False  # others have their turn before more is read
         self._is_bodiless = False
         self._is_in_head = True
         self._is_interim = False
@@ -177,6 +189,7 @@ class ClientConnection:
         self._is_until_eof = False
         self._is_behind_chunk = False  # the parser has taken a whole chunk last, and nothing behind it
         self._later = b""  # what came and is not read yet
+        self._small_reads: SmallReads | None = None  # what the loop calls in our place, for as long as that is needed
 
     def __repr__(self) -> str:
         state = "closed" if self._is_closed else "idle" if self._exchange is None else "busy"
@@ -190,13 +203,23 @@ class ClientConnection:
         return self._transport is not None and not self._is_closed and not self._transport.is_closing()
 
     def start(
-        self, head: bytes, body: bytes, exchange: Exchange, deliver: Callable[[bytes], None], is_head: bool = False
+        self,
+        head: bytes,
+        body: bytes,
+        exchange: Exchange,
+        deliver: Callable[[bytes], None],
+        is_head: bool = False,
+        is_relayed: bool = False,
     ) -> None:
         """Writes a request and reads its response into `exchange`, pieces of the body into `deliver`.
 
-        `is_head`: the request is a HEAD, whose response has no body whatever its headers say.
+        `is_head`: the request is a HEAD, whose response has no body whatever its headers say. `is_relayed`: the body is
+        passed on as it comes, to a reader who may be slow, so no more of it is taken than is being passed on.
         """
         assert self._transport is not None
+        if is_relayed != self._is_relayed:
+            self._is_relayed = is_relayed
+            self._choose_reads(self._transport)
         self._exchange, self._deliver = exchange, deliver
         self._head = b""
         self._framing = 0
@@ -238,13 +261,24 @@ class ClientConnection:
 
     def _steer(self) -> None:
         """Reads from the socket, or not: as the owner of the exchange wants, and not before all that came is read."""
-        should_read = not self._is_paused and not self._later
-        if should_read != self._is_reading and self._transport is not None and not self._transport.is_closing():
-            self._is_reading = should_read
-            if should_read:
-                self._transport.resume_reading()
-            else:
-                self._transport.pause_reading()
+        should_read = not self._is_paused and not self._later and not self._is_resting
+        transport = self._transport
+        if should_read == self._is_reading or transport is None or transport.is_closing():
+            return
+        self._is_reading = should_read
+        if not should_read:
+            transport.pause_reading()
+            return
+        transport.resume_reading()
+
+    def _choose_reads(self, transport: asyncio.Transport) -> None:
+        """How the loop is to read: what is relayed in small reads, else as much as it likes."""
+        self._small_reads = SmallReads(self, RELAYED_BYTES) if self._is_relayed else None
+        if self._is_reading:
+            transport.pause_reading()
+        transport.set_protocol(cast(asyncio.BaseProtocol, self._small_reads or self))
+        if self._is_reading:
+            transport.resume_reading()
 
     def close(self) -> None:
         """Aborts the connection (a TLS close could take 30 s) and tells the owner, once. Twice is harmless."""
@@ -252,7 +286,7 @@ class ClientConnection:
             return
         self._is_closed = True
         self._exchange, self._deliver = None, _ignore
-        self._parser = None  # parser and connection hold each other
+        self._parser = self._small_reads = None  # they and the connection hold each other
         self._is_behind_chunk = False
         self._later = b""
         self._unsent = None
@@ -283,6 +317,19 @@ class ClientConnection:
             self._read(data)
         else:
             self._parse(data)
+
+    def on_small_read(self, data: bytes, is_full: bool) -> None:
+        """What `SmallReads` has read. Behind a full read others have a turn, for more has come."""
+        if is_full and not self._is_resting:
+            self._is_resting = True
+            self._steer()
+            asyncio.get_running_loop().call_soon(self._go_on)
+        self.data_received(data)
+
+    def _go_on(self) -> None:
+        self._is_resting = False
+        if not self._is_closed:
+            self._steer()
 
     def _read_later(self) -> None:
         """Reads a piece of what came, and leaves the rest to later turns."""
@@ -414,7 +461,7 @@ class ClientConnection:
         try:
             if self._parser is not None:
                 self._parser.feed_data(data)
-            if data[-1] != 10:
+            if data[-1:] != b"\n":
                 self._is_behind_chunk = False  # part of a next chunk's first line, of which the parser says nothing yet
         except httptools.HttpParserError as error:
             self._on_parser_error(error)

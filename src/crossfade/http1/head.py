@@ -256,8 +256,8 @@ def _read_header_line(line: str) -> tuple[str, str]:
 # check or hold a secret are never kept.
 _REMEMBERED: Final = 512
 _REMEMBERED_LENGTH: Final = 256
-_known_request_lines: dict[str, tuple[str, str, str, bool]] = {}
-_known_header_lines: dict[str, tuple[str, str]] = {}
+_known_request_lines: Final[dict[str, tuple[str, str, str, bool]]] = {}
+_known_header_lines: Final[dict[str, tuple[str, str]]] = {}
 
 
 def _remember(known: dict[str, _Values], line: str, values: _Values) -> None:
@@ -338,7 +338,7 @@ def sendable(value: str) -> str:
 
 
 _CHECKED_NAMES_BOUND: Final = 1024
-_checked_names: set[str] = set()
+_checked_names: Final[set[str]] = set()
 
 
 def _check_name(name: str) -> bool:

@@ -15,6 +15,8 @@ from typing import Protocol
 class Sender(Protocol):
     """A connection with something to send."""
 
+    __slots__ = ()
+
     def flush(self) -> None:
         """Writes what waits. Harmless where nothing does any more."""
 

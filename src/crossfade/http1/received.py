@@ -69,7 +69,7 @@ class ReceivedHeaders(Mapping[str, str]):
         return headers
 
 
-_line_starts: dict[str, bytes] = {}
+_line_starts: Final[dict[str, bytes]] = {}
 
 
 def _line_start(name: str) -> bytes:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from crossfade.http1.chunks import chunk
+from crossfade.http1.downstream import Downstream
 from crossfade.http1.head import Fields, RequestHead
 
 Headers = Sequence[tuple[str, str]] | Fields
@@ -23,6 +24,8 @@ class Handler(Protocol):
     For each request: `on_head`; then, unless it began an answer, `on_request` once the body is whole. Whenever a
     request ends other than by `finish`, `respond` or `abort`, `on_gone` is called, once.
     """
+
+    __slots__ = ()
 
     def on_head(self, request: Request) -> None:
         """The head is checked, the body is not read. May `respond`: where body is still to come, the connection
@@ -39,7 +42,7 @@ class Handler(Protocol):
         ...
 
     def on_pressure(self, request: Request, is_pressed: bool) -> None:
-        """More than 64 KiB are unsent, or less than 16 KiB again. May come from within `write`."""
+        """More than 16 KiB are unsent, or less than 4 KiB again. May come from within `write`."""
         ...
 
     def problem(self, status: int, message: str, path: str) -> tuple[list[tuple[str, str]], bytes]:
@@ -49,6 +52,8 @@ class Handler(Protocol):
 
 class Answering(Protocol):
     """The connection, as a request sees it."""
+
+    __slots__ = ()
 
     peer: tuple[str, int]
     is_http_1_0: bool
@@ -87,7 +92,7 @@ class Answering(Protocol):
         ...
 
 
-class Request:
+class Request(Downstream):
     """One request in work, and the way to answer it.
 
     `headers` have lower-case names; repeated ones are joined with `, `. `path` and `query` are as sent. `received_at`

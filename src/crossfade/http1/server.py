@@ -36,8 +36,8 @@ from crossfade.http1.head import (
     rendered_fields,
 )
 from crossfade.http1.limits import Limits
-from crossfade.http1.outbox import Outbox
-from crossfade.http1.request import Handler, Request
+from crossfade.http1.outbox import Outbox, Sender
+from crossfade.http1.request import Answering, Handler, Request
 
 __all__ = ["Handler", "Limits", "Request", "ServerConnection"]
 
@@ -50,8 +50,8 @@ LINGER_BYTES: Final = 1024 * 1024
 LINGER_TIME: Final = 2.0
 """Seconds a connection stays open for the same reason."""
 
-HIGH_WATER: Final = 64 * 1024
-LOW_WATER: Final = 16 * 1024
+HIGH_WATER: Final = 16 * 1024
+LOW_WATER: Final = 4 * 1024
 
 _COPY_BYTES: Final = 64 * 1024  # longer bodies are handed to the kernel beside their head instead of copied behind it
 _CLOSE: Final = "connection: close\r\n"
@@ -86,7 +86,7 @@ class Connections(Protocol):
     def remove(self, connection: ServerConnection) -> None: ...
 
 
-class ServerConnection:
+class ServerConnection(Answering, Sender):
     """One accepted connection: an `asyncio.Protocol` in all but its base, which would slow a compiled class down.
 
     `due` is when the ticker is to call `on_due`, on the clock of `time.perf_counter`.

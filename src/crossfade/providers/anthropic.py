@@ -15,13 +15,14 @@ import msgspec
 from crossfade.core.exchange import Completion, Continuation, RequestFacts, continued
 from crossfade.core.failure import Failure, FailureReason
 from crossfade.core.target import Dialect, Target, Vendor
-from crossfade.providers.base import Inbound, ProviderRequest, StreamReader
+from crossfade.providers.base import Inbound, ProviderRequest
 from crossfade.providers.errors import ErrorBody, failure_of, read_error
 from crossfade.providers.exchange_id import request_id
 from crossfade.providers.secrecy import Secrets
 from crossfade.wire.anthropic_answer import read_completion
 from crossfade.wire.anthropic_messages import write_request
 from crossfade.wire.anthropic_stream import AnthropicStreamReader
+from crossfade.wire.reader import StreamReader
 
 API_VERSION: Final = "2023-06-01"
 PATH: Final = "/messages"

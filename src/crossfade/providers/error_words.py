@@ -122,7 +122,7 @@ GENERIC_TYPES: Final[Mapping[str, int]] = MappingProxyType(
 )
 """Types that only say which status the error would have had: read where it came inside a 200."""
 
-CONTEXT = (
+CONTEXT: Final = (
     "maximum context length",
     "context window",
     "context length",
@@ -139,8 +139,8 @@ CONTEXT = (
     "maximum input length",
     "reduce the length of the messages",
 )
-TOO_LARGE = ("request too large",)
-MODEL = (
+TOO_LARGE: Final = ("request too large",)
+MODEL: Final = (
     "model not found",
     "model_not_found",
     "is not a valid model id",
@@ -160,10 +160,10 @@ MODEL = (
     "no available channel for model",
     "on-demand throughput isn",
 )
-MODEL_SHAPE = re.compile(
+MODEL_SHAPE: Final = re.compile(
     r"\bmodels? [`'\"]?[\w./:@-]+[`'\"]? (?:does not exist|not found|is not found|has been d|was not found|is not supp)"
 )
-AUTH = (
+AUTH: Final = (
     "incorrect api key",
     "invalid api key",
     "api key not valid",
@@ -175,7 +175,7 @@ AUTH = (
     "api_key_invalid",
     "security token included in the request",
 )
-QUOTA = (
+QUOTA: Final = (
     "insufficient balance",
     "insufficient credit",
     "insufficient quota",
@@ -187,7 +187,7 @@ QUOTA = (
     "check your billing",
     "billing hard limit",
 )
-CAPACITY = (
+CAPACITY: Final = (
     "capacity exceeded",
     "engine overloaded",
     "model is overloaded",
@@ -196,7 +196,7 @@ CAPACITY = (
     "at capacity",
     "server is busy",
 )
-FILTER = ("content management policy", "content policy", "flagged by moderation", "requires moderation")
+FILTER: Final = ("content management policy", "content policy", "flagged by moderation", "requires moderation")
 
 FIT_5XX: Final = frozenset({_R.OVERLOADED, _R.RATE_LIMIT, _R.QUOTA_EXHAUSTED, _R.INVALID_TOOL_CALL, _R.INVALID_JSON})
 """What a code may make of a 5xx. Never the caller's fault, and no long ejection of a model or a key."""

@@ -14,7 +14,7 @@ import msgspec
 from crossfade.core.exchange import Completion, Continuation, RequestFacts, continued
 from crossfade.core.failure import Failure
 from crossfade.core.target import Dialect, Target, Vendor
-from crossfade.providers.base import Inbound, ProviderRequest, StreamReader
+from crossfade.providers.base import Inbound, Provider, ProviderRequest
 from crossfade.providers.errors import ErrorMemory, failure_of, read_error_value
 from crossfade.providers.exchange_id import request_id
 from crossfade.providers.secrecy import Secrets
@@ -23,6 +23,7 @@ from crossfade.wire.openai_request import ChatInbound
 from crossfade.wire.openai_response import read_completion
 from crossfade.wire.openai_stream import ChunkReader
 from crossfade.wire.openai_writer import write_request
+from crossfade.wire.reader import StreamReader
 
 PATH: Final = "/chat/completions"
 _MARKS_PREFIX: Final = frozenset({"mistral", "deepseek"})
@@ -30,7 +31,7 @@ _MARKS_PREFIX: Final = frozenset({"mistral", "deepseek"})
 _CONTENT_TYPE: Final = ("content-type", "application/json")
 
 
-class OpenAIProvider:
+class OpenAIProvider(Provider):
     """The API of one vendor that speaks OpenAI chat. See `providers.base.Provider` for the contract."""
 
     dialect: Dialect = "openai"

@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-_DURATION = re.compile(
+_DURATION: Final = re.compile(
     r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m(?!s))?(?:(\d{1,12}(?:\.\d+)?)s)?(?:(\d{1,15}(?:\.\d+)?)ms)?",
     re.ASCII,
 )
-_NUMBER = re.compile(r"\d{1,15}(?:\.\d{1,12})?", re.ASCII)
+_NUMBER: Final = re.compile(r"\d{1,15}(?:\.\d{1,12})?", re.ASCII)
 _EPOCH_S, _EPOCH_MS = 1_000_000_000.0, 1_000_000_000_000.0
-_LIMITS = (
+_LIMITS: Final = (
     "requests",
     "tokens",
     "input-tokens",

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -22,18 +22,18 @@ from crossfade.store.backlog import LIMIT_BYTES, Backlog
 from crossfade.store.base import Disk, Report
 from crossfade.store.file import MAX_BYTES, JournalFile
 
-SLOW_WRITE = 0.05
+SLOW_WRITE: Final = 0.05
 """Seconds. The loop stands still during a write; after a longer one a thread takes over."""
-SYNC_LIMIT = 1.0
+SYNC_LIMIT: Final = 1.0
 """Seconds that answers wait for the disk with `fsync`; then they go, and wait no more until the disk is fast again."""
-REPORT_EVERY = 60.0
+REPORT_EVERY: Final = 60.0
 """Seconds between two reports of lost lines."""
-LOOK_EVERY = 1.0
+LOOK_EVERY: Final = 1.0
 """Seconds between looks at a disk in trouble."""
 
 Then = Callable[[], None]
 
-_NEWLINE = 10
+_NEWLINE: Final = 10
 
 
 class Loop(Protocol):

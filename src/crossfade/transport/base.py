@@ -18,13 +18,14 @@ class UpstreamRequest:
     """One request on the wire. `path` has the query; `headers` are without Host, Content-Length and Connection,
     which the transport writes itself (and `accept-encoding: identity`). A tuple of headers is rendered once.
     `connect_timeout` None: the endpoint's. `target` (`provider/model`) is for fault injection only; it never reaches
-    the wire."""
+    the wire. `is_relayed`: the answer is passed on as it comes, so no more of it is read than is being passed on."""
 
     __slots__ = (
         "body",
         "connect_timeout",
         "endpoint",
         "headers",
+        "is_relayed",
         "method",
         "path",
         "target",
@@ -39,6 +40,7 @@ class UpstreamRequest:
         method: str = "POST",
         connect_timeout: float | None = None,
         target: str = "",
+        is_relayed: bool = False,
     ) -> None:
         self.endpoint = endpoint
         self.path = path
@@ -47,6 +49,7 @@ class UpstreamRequest:
         self.method = method
         self.connect_timeout = connect_timeout
         self.target = target
+        self.is_relayed = is_relayed
 
 
 class ResponseHead:
@@ -62,6 +65,8 @@ class ResponseHead:
 class ResponseSink(Protocol):
     """What hears of an upstream call. Every method returns quickly and never raises."""
 
+    __slots__ = ()
+
     def on_sent(self) -> None: ...
 
     def on_head(self, head: ResponseHead) -> None: ...
@@ -76,6 +81,8 @@ class ResponseSink(Protocol):
 class Call(Protocol):
     """A running upstream call."""
 
+    __slots__ = ()
+
     def abort(self) -> None:
         """Ends the call at once; the connection is closed without a farewell. Twice is harmless."""
 
@@ -87,6 +94,8 @@ class Call(Protocol):
 
 class Transport(Protocol):
     """Performs upstream calls."""
+
+    __slots__ = ()
 
     def send(self, request: UpstreamRequest, sink: ResponseSink) -> Call: ...
 

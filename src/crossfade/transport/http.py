@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from crossfade.core.errors import ConnectFailed, TransportError
-from crossfade.http1.client import ClientConnection, RequestWriter
+from crossfade.http1.client import ClientConnection, Exchange, RequestWriter
 from crossfade.http1.outbox import Outbox
-from crossfade.transport.base import Call, ResponseHead, ResponseSink, UpstreamRequest
+from crossfade.transport.base import Call, ResponseHead, ResponseSink, Transport, UpstreamRequest
 from crossfade.transport.dial import Dialler
 from crossfade.transport.endpoint import Endpoint
 from crossfade.transport.pool import Lane, Pool, PoolLimits
@@ -27,7 +27,7 @@ SWEEP_EVERY: Final = 1.0
 _MANY_ROADS: Final = 1024  # endpoints come from the configuration; reloads leave old ones behind
 
 
-class HttpTransport:
+class HttpTransport(Transport):
     """The transport over real sockets.
 
     `proxies` is an environment (HTTP_PROXY and its kin; empty: direct connections); `ca_file` is trusted beside the
@@ -119,7 +119,7 @@ class _Road:
         self.writer = RequestWriter(authority, target_prefix=prefix, fixed=fixed)
 
 
-class _Nobody:
+class _Nobody(ResponseSink):
     """The sink of a call that is over."""
 
     def on_sent(self) -> None: ...
@@ -136,7 +136,7 @@ class _Nobody:
 _NOBODY: Final = _Nobody()
 
 
-class HttpCall:
+class HttpCall(Exchange, Call):
     """One call: a claimant of a connection, then the exchange on it. At any moment it has at most one of: a place in
     the queue, a task that dials, a connection."""
 
@@ -184,7 +184,8 @@ class HttpCall:
         """Sends the request on `connection`."""
         self._connection = connection
         request = self._request
-        connection.start(self._head, request.body, self, self._sink.on_body, request.method == "HEAD")
+        is_head = request.method == "HEAD"
+        connection.start(self._head, request.body, self, self._sink.on_body, is_head, request.is_relayed)
         if self._is_paused:
             connection.pause()
         if not self._is_sent:  # a redial is nobody's affair
@@ -265,7 +266,7 @@ class HttpCall:
         )
 
 
-class _FailedCall:
+class _FailedCall(Call):
     """A call that cannot even begin; its sink hears so in the next turn of the loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sink: ResponseSink, error: TransportError) -> None:

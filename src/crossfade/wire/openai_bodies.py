@@ -14,8 +14,8 @@ from crossfade.core.exchange import CONTINUE_INSTRUCTION, Continuation
 from crossfade.core.target import Target
 from crossfade.wire.openai_ours import OUR_FIELDS
 
-_encode = msgspec.json.Encoder().encode
-_decode_top = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode: Final = msgspec.json.Encoder().encode
+_decode_top: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _LIMITS: Final = ("max_completion_tokens", "max_tokens")
 _NO_PLACES: Final[dict[str, tuple[int, int]]] = {}
 _BLANKS: Final = re.compile(rb"[ \t\r\n]*")

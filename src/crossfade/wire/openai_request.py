@@ -64,13 +64,13 @@ _LARGE: Final = 256 * 1024
 _MOST_DATA: Final = 10_000
 
 
-_decode = msgspec.json.Decoder(shapes.Request).decode
-_decode_texts = msgspec.json.Decoder(list[shapes.TextMessage]).decode
-_decode_text = msgspec.json.Decoder(str).decode
-_decode_bool = msgspec.json.Decoder(bool).decode
+_decode: Final = msgspec.json.Decoder(shapes.Request).decode
+_decode_texts: Final = msgspec.json.Decoder(list[shapes.TextMessage]).decode
+_decode_text: Final = msgspec.json.Decoder(str).decode
+_decode_bool: Final = msgspec.json.Decoder(bool).decode
 _RARE: Final = frozenset(shapes.Request.__struct_fields__) - {"messages", "model", "stream"}
 """Fields that decide something and are not read on the short way."""
-_decode_any = msgspec.json.Decoder().decode
+_decode_any: Final = msgspec.json.Decoder().decode
 
 
 def _value(given: shapes.Request, field: str) -> Any:
@@ -370,8 +370,8 @@ def _needs(given: shapes.Request, has_parts: bool, has_tools: bool) -> frozenset
     return frozenset(needs)
 
 
-_BASE64 = b";base64,"
-_AUDIO_DATA = re.compile(rb'"data"\s*:\s*"([^"]*)"')
+_BASE64: Final = b";base64,"
+_AUDIO_DATA: Final = re.compile(rb'"data"\s*:\s*"([^"]*)"')
 
 
 def _input_tokens(body: bytes) -> int:
@@ -432,7 +432,7 @@ def _says_more(given: shapes.Request) -> bool:
 # --- what is wrong with a body -------------------------------------------------------------------------------
 
 
-_WHERE = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
+_WHERE: Final = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
 
 
 def _unreadable(body: bytes, error: msgspec.DecodeError) -> InvalidRequest:

@@ -50,7 +50,7 @@ BAD_FINISHES: Final[Mapping[str, FailureReason]] = MappingProxyType(
 )
 
 
-_finishes = dict(FINISHES)
+_finishes: Final = dict(FINISHES)
 
 
 def finish_of(word: str) -> tuple[Finish | None, Failure | None]:
@@ -121,9 +121,9 @@ MAX_CHOICES: Final = 128
 _MAX_PARTS: Final = 4_000_000
 _LARGE: Final = 1024 * 1024
 
-_decode_completion = msgspec.json.Decoder(shapes.Completion).decode
-_decode_loosely = msgspec.json.Decoder(shapes.LooseCompletion).decode
-_decode_any = msgspec.json.Decoder().decode
+_decode_completion: Final = msgspec.json.Decoder(shapes.Completion).decode
+_decode_loosely: Final = msgspec.json.Decoder(shapes.LooseCompletion).decode
+_decode_any: Final = msgspec.json.Decoder().decode
 
 
 def read_completion(body: bytes, read_error: ReadError, excludes_reasoning: bool = False) -> Completion | Failure:
@@ -234,7 +234,7 @@ def _malformed(detail: str) -> Failure:
 
 # --- writing -------------------------------------------------------------------------------------------------
 
-_encode = msgspec.json.encode
+_encode: Final = msgspec.json.encode
 
 
 def write_completion(

@@ -26,23 +26,25 @@ from crossfade.wire.openai_response import (
     text_of,
 )
 from crossfade.wire.openai_usage import read_usage
+from crossfade.wire.reader import StreamReader
 from crossfade.wire.sse import EventSplitter, fields_of, without_comments
 from crossfade.wire.text_run import TextRun
 
-_decode_text = msgspec.json.Decoder(shapes.TextChunk).decode
-_decode_chunk = msgspec.json.Decoder(shapes.Chunk).decode
-_decode_any = msgspec.json.Decoder().decode
+_decode_text: Final = msgspec.json.Decoder(shapes.TextChunk).decode
+_decode_chunk: Final = msgspec.json.Decoder(shapes.Chunk).decode
+_decode_any: Final = msgspec.json.Decoder().decode
 _FIRST_ONLY: Final = frozenset({0})
 _NONE: Final[tuple[StreamEvent, ...]] = ()
 _DONE: Final = b"[DONE]"
+_CONTENT: Final = b'"content":'
 _NULL_USAGE: Final = b',"usage":null'
 """Inside a JSON string these quotes would be escaped, so where it stands it is a member and no text."""
 
 
 def _text_chunk(event: bytes) -> shapes.TextChunk | None:
     """What an event of one line of data says, where it is a piece of text and nothing else."""
-    if event[:6] != b"data: " or event[-2:] != b"\n\n":
-        return None
+    if event[:6] != b"data: " or event[-2:] != b"\n\n" or event.find(_CONTENT) < 0:
+        return None  # without its member, decoding would fail: an exception costs more than to look
     line = event[6:-2]
     if 10 in line:  # a line feed, by its number: looked for as bytes, it costs an exception inside CPython
         return None
@@ -63,7 +65,7 @@ def _without_usage(raw: bytes) -> bytes:
     return raw if at < 0 else raw[:at] + raw[at + len(_NULL_USAGE) :]
 
 
-class ChunkReader:
+class ChunkReader(StreamReader):
     """Reads one stream of chat completion chunks; a `StreamReader`.
 
     `strip_usage`: the usage option was ours, not the caller's, so the usage chunk and the `"usage":null` of the
@@ -109,7 +111,7 @@ class ChunkReader:
         self._calls: dict[int, dict[str, int]] = {}
         self._head: tuple[str, str, int] | None = None
         """Id, model and time of creation where the last event was a piece of text of the only choice, which goes on."""
-        self._run = TextRun(b'"content":', _text_of)
+        self._run = TextRun(_CONTENT, _text_of)
         self._has_null_usage = False  # as the event did that `_run` has learned from
         self._in_block = False
         self._has_marker = False

@@ -12,8 +12,8 @@ from typing import Final
 MAX_EVENT: Final = 1024 * 1024
 """Bytes without an event's end above which the stream is no event stream."""
 
-_BLANK_LINE = re.compile(rb"\n\r?\n")
-_BOM = b"\xef\xbb\xbf"
+_BLANK_LINE: Final = re.compile(rb"\n\r?\n")
+_BOM: Final = b"\xef\xbb\xbf"
 
 
 class EventSplitter:
@@ -37,7 +37,9 @@ class EventSplitter:
 
     def feed(self, data: bytes) -> list[bytes]:
         """The events that `data` completes."""
-        if not self.pending and data[-2:] == b"\n\n" and b"\r" not in data and self._started:
+        # By `find`: in CPython 3.11 `in` raises and drops an exception for each bytes that it looks for.
+        if not self.pending and data[-2:] == b"\n\n" and data.find(b"\r") < 0 and (self._started or data[0] != 0xEF):
+            self._started = True
             if data.find(b"\n\n") == len(data) - 2 and data[0] != 10:
                 return [data] if data[0] != 58 or _has_fields(data) else []
             return self._events(data.split(b"\n\n"), b"\n\n")

@@ -21,8 +21,7 @@ _WORTH: Final = 8
 """Events that a pattern must have served before learning another one is worth its cost."""
 _FIRST_TRIES: Final = 3
 
-_decode_string = msgspec.json.Decoder(str).decode
-_encode = msgspec.json.encode
+_decode_string: Final = msgspec.json.Decoder(str).decode
 
 
 class TextRun:
@@ -49,13 +48,16 @@ class TextRun:
         if not before or not event.startswith(before) or not event.endswith(behind):
             return None
         begin, end = len(before) - 1, len(event) - len(behind) + 1
-        if self._between:
-            at = event.find(self._between, begin + 1, end)
-            if at < 0 or not _is_padding(event[at + len(self._between) : end - 1]):
-                return None
-            end = at + 1
         if end - begin < 2:
             return None  # the two overlap
+        if between := self._between:
+            at = event.find(b'"', begin + 1)  # the end of most texts; of one with quotes the next line does not find it
+            if event[at : at + len(between)] != between and (at := event.find(between, at + 1)) < 0:
+                return None
+            padding = at + len(between)
+            if padding >= end or not _is_padding(event[padding : end - 1]):
+                return None
+            end = at + 1
         try:
             text = _decode_string(event[begin:end])
         except (msgspec.DecodeError, UnicodeDecodeError):
