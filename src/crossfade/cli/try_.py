@@ -21,6 +21,7 @@ from crossfade.core.errors import InvalidRequest
 from crossfade.core.events import AttemptRow, Event, RequestEnded
 from crossfade.edge.auth import Key
 from crossfade.edge.intake import Caller
+from crossfade.edge.openai_chat import CHAT_COMPLETIONS
 from crossfade.gateway import Gateway
 from crossfade.http1.head import Fields
 from crossfade.rehearsal.faults import faults_of
@@ -67,7 +68,7 @@ def try_(
             shown = _Screen(is_quiet=as_json)
             headers = {"content-type": "application/json"}
             caller = Caller.of(headers, Key("crossfade try"))
-            gateway.app.ask(json.dumps(body).encode(), caller, perf_counter(), shown)
+            gateway.app.ask(CHAT_COMPLETIONS, json.dumps(body).encode(), caller, perf_counter(), shown)
             return await recorder.ended
         finally:
             await gateway.close(0)

@@ -27,7 +27,6 @@ class RequestError(CrossfadeError):
     """The caller's fault. `param` names the field; `status` and `code` go into the caller's envelope."""
 
     status: ClassVar[int] = 400
-    kind: ClassVar[str] = "invalid_request_error"
     retry_after: ClassVar[int | None] = None
     """Seconds after which the same request may fare better."""
     code: str | None = None
@@ -61,7 +60,6 @@ class Overloaded(RequestError):
     """The gateway itself has no room for another request just now."""
 
     status = 503
-    kind = "server_error"
     code = "gateway_overloaded"
     retry_after = 1
 

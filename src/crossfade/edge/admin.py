@@ -15,6 +15,7 @@ import msgspec
 from crossfade.core.errors import InvalidRequest, RequestError
 from crossfade.core.words import parse_duration
 from crossfade.edge.auth import Gate
+from crossfade.edge.openai_chat import CHAT
 from crossfade.edge.problems import JSON, problem, problem_of
 from crossfade.edge.status import Status
 from crossfade.http1.request import Request
@@ -69,7 +70,7 @@ class AdminApp:
             else:
                 self._keys().identify(request.headers, request.peer[0], request.received_at)
         except RequestError as error:
-            headers, body = problem_of(error)
+            headers, body = problem_of(CHAT, error)
             request.respond(error.status, headers, body)
             return False
         return True
@@ -81,7 +82,7 @@ class AdminApp:
             elif request.method == "DELETE":
                 self._injection.set(())
         except RequestError as error:
-            headers, body = problem_of(error)
+            headers, body = problem_of(CHAT, error)
             request.respond(error.status, headers, body)
             return
         request.respond(200, [JSON], msgspec.json.encode({"faults": self._injection.shown()}))
@@ -93,10 +94,10 @@ class AdminApp:
         """Answers are short."""
 
     def problem(self, status: int, message: str, path: str) -> tuple[list[tuple[str, str]], bytes]:
-        return problem(status, message)
+        return problem(CHAT, status, message)
 
     def _refuse(self, request: Request, status: int, message: str) -> None:
-        headers, body = problem(status, message)
+        headers, body = problem(CHAT, status, message)
         request.respond(status, headers, body)
 
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 from typing import Final
 
 from crossfade.config.directory import Directory
@@ -19,23 +18,20 @@ from crossfade.core.planner import plan
 from crossfade.core.walk import Walk
 from crossfade.edge.affinity import preference
 from crossfade.edge.auth import Gate
+from crossfade.edge.endpoint import Endpoint
 from crossfade.edge.intake import Admitted, Caller, Intake
-from crossfade.edge.openai_chat import CHAT
+from crossfade.edge.openai_chat import CHAT, CHAT_COMPLETIONS
 from crossfade.edge.problems import problem, problem_of
 from crossfade.edge.status import Status
 from crossfade.engine.engine import Engine
+from crossfade.engine.ports import CallerDialect
 from crossfade.engine.record import Job
 from crossfade.engine.runner import Runner
 from crossfade.http1.downstream import Downstream
 from crossfade.http1.request import Handler, Request
-from crossfade.wire.openai_chat import read_request
 
 MAX_HELD: Final = 512 * 1024 * 1024
 """Bytes of answers that all requests together may hold back; above it new requests are shed."""
-
-_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
-
-Endpoint = Callable[["App", Request, Caller], None]
 
 
 class _Let:
@@ -93,9 +89,11 @@ class App(Handler):
     def on_request(self, request: Request) -> None:
         let: _Let = request.handler_state
         try:
-            let.endpoint(self, request, let.caller)
+            runner = self.ask(let.endpoint, request.body, let.caller, request.received_at, request)
         except RequestError as error:
             self._refuse_for(request, error)
+        else:
+            request.handler_state = None if runner.is_done else runner
 
     def on_gone(self, request: Request) -> None:
         if isinstance(request.handler_state, Runner):
@@ -106,16 +104,16 @@ class App(Handler):
             request.handler_state.on_pressure(is_pressed)
 
     def problem(self, status: int, message: str, path: str) -> tuple[list[tuple[str, str]], bytes]:
-        return problem(status, message)
+        return problem(_dialect_of(path), status, message)
 
     def _refuse(
         self, request: Request, status: int, message: str, *, code: str, more: Sequence[tuple[str, str]] = ()
     ) -> None:
-        headers, body = problem(status, message, code=code)
+        headers, body = problem(_dialect_of(request.path), status, message, code=code)
         request.respond(status, [*headers, ("x-request-id", self._new_id()), *more], body)
 
     def _refuse_for(self, request: Request, error: RequestError) -> None:
-        headers, body = problem_of(error)
+        headers, body = problem_of(_dialect_of(request.path), error)
         headers.append(("x-request-id", self._new_id()))
         if error.retry_after is not None:
             headers.append(("retry-after", str(error.retry_after)))
@@ -123,15 +121,13 @@ class App(Handler):
 
     # --- endpoints -------------------------------------------------------------------------------------------
 
-    def chat_completions(self, request: Request, caller: Caller) -> None:
-        runner = self.ask(request.body, caller, request.received_at, request)
-        request.handler_state = None if runner.is_done else runner
-
-    def ask(self, body: bytes, caller: Caller, received_at: float, downstream: Downstream) -> Runner:
-        """Begins a chat request, whichever way it came in. Raises RequestError."""
+    def ask(
+        self, endpoint: Endpoint, body: bytes, caller: Caller, received_at: float, downstream: Downstream
+    ) -> Runner:
+        """Begins a request, whichever way it came in. Raises RequestError."""
         if self.engine.held > MAX_HELD:
             raise Overloaded("The gateway holds back as much as it may of other answers; try again in a moment.")
-        inbound = read_request(body, caller.headers if caller.has_our_headers else _NO_HEADERS)
+        inbound = endpoint.read(body, caller)
         facts, ours = inbound.facts, inbound.ours
         admitted = self.intake.admit(ours, facts, caller)
         route, key = admitted.route, caller.key
@@ -141,10 +137,10 @@ class App(Handler):
             id=dispatch.walk.request,
             route=route.name,
             model=ours.model,
-            endpoint="chat_completions",
+            endpoint=endpoint.name,
             key=None if key is None else key.name,
             inbound=inbound,
-            dialect=CHAT,
+            dialect=endpoint.dialect,
             policy=admitted.policy,
             check=admitted.check(facts),
             received_at=received_at,
@@ -181,8 +177,13 @@ class App(Handler):
         return self._prefix + "%x" % self._count
 
 
-_ENDPOINTS: Final[dict[str, Endpoint]] = {
-    "/v1/chat/completions": App.chat_completions,
-    "/chat/completions": App.chat_completions,
+_ENDPOINTS: Final = {
+    prefix + path: endpoint for path, endpoint in (("/chat/completions", CHAT_COMPLETIONS),) for prefix in ("", "/v1")
 }
 _PROBES: Final = frozenset({"/healthz", "/readyz"})
+
+
+def _dialect_of(path: str) -> CallerDialect:
+    """In whose envelope a caller of `path` expects errors; of paths that there are none, OpenAI's."""
+    endpoint = _ENDPOINTS.get(path)
+    return CHAT if endpoint is None else endpoint.dialect

@@ -34,14 +34,12 @@ class Forbidden(RequestError):
     """The request comes from a place that may not call."""
 
     status = 403
-    kind = "permission_error"
 
 
 class TooManyFailures(RequestError):
     """Too many unknown keys from one address."""
 
     status = 429
-    kind = "rate_limit_error"
     code = "too_many_failed_keys"
     retry_after = 60
 

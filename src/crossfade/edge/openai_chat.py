@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from crossfade.core.exchange import Completion, RequestFacts, StreamEvent, Usage
 from crossfade.core.target import Dialect
-from crossfade.edge.problems import type_of
+from crossfade.edge.endpoint import Endpoint
+from crossfade.edge.intake import Caller
 from crossfade.wire.openai_chat import (
+    ChatInbound,
     ChunkWriter,
     error_body,
     error_event,
+    read_request,
     with_member,
     write_completion,
 )
 
 DONE: Final = b"data: [DONE]\n\n"
+
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+_TYPES: Final = {429: "rate_limit_error", 403: "permission_error"}
+
+
+def _type_of(status: int) -> str:
+    """OpenAI's `type` for a status."""
+    return _TYPES.get(status) or ("invalid_request_error" if 400 <= status < 500 else "server_error")
 
 
 class ChatEventWriter:
@@ -89,12 +101,22 @@ class ChatDialect:
     def comment(self, text: str) -> bytes:
         return f": crossfade {text}\n\n".encode()
 
-    def error(self, status: int, code: str, message: str, member: bytes | None) -> bytes:
-        body = error_body(message, type=type_of(status), code=code)
+    def error(
+        self, status: int, code: str | None, message: str, member: bytes | None = None, param: str | None = None
+    ) -> bytes:
+        body = error_body(message, type=_type_of(status), code=code, param=param)
         return body if member is None else with_member(body, "crossfade", member)
 
     def error_event(self, status: int, code: str, message: str) -> bytes:
-        return error_event(message, type=type_of(status), code=code)
+        return error_event(message, type=_type_of(status), code=code)
 
 
 CHAT: Final = ChatDialect()
+
+
+def _read(body: bytes, caller: Caller) -> ChatInbound:
+    return read_request(body, caller.headers if caller.has_our_headers else _NO_HEADERS)
+
+
+CHAT_COMPLETIONS: Final = Endpoint("chat_completions", CHAT, _read)
+"""`POST /v1/chat/completions`."""
