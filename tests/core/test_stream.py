@@ -43,6 +43,7 @@ class Stream:
         before: Stream | None = None,
         failure: Failure | None = None,
         prefill: bool = False,
+        passes: bool = False,
     ):
         policy = policy or StreamPolicy()
         self.checked: list[Completion] = []
@@ -53,7 +54,7 @@ class Stream:
         self.out: list[str] = []
         self.gate = StreamGate(
             facts, policy, self.transcript, lambda e: _shown(e, "raw"), self._check, 0.0, continuation, join,
-            lambda e: _shown(e, "made"),
+            lambda e: _shown(e, "made"), passes=passes,
         )  # fmt: skip
 
     def _check(self, completion: Completion) -> Failure | None:
@@ -160,6 +161,62 @@ def test_the_end_is_judged() -> None:
     assert stream.out == ["Hi"] and stream.end().failure is failure
     soft = Failure(reason=R.EMPTY_OUTPUT)
     assert Stream(failure=soft).feed(STOP).end() == Rejected(failure=soft)
+
+
+# --- reasoning that is sent back ------------------------------------------------------------------------------
+
+SIGNED = RequestFacts(stream=True, wants_signatures=True)
+OPENED = StreamEvent(is_open=True, in_block=True, raw=b"raw")
+SIGNATURE = StreamEvent(in_block=True, raw=b"raw")
+CLOSED = StreamEvent(raw=b"raw")
+
+
+def thought(said: str) -> StreamEvent:
+    return StreamEvent(reasoning=said, in_block=True, raw=b"raw")
+
+
+def test_signed_reasoning_is_held_to_the_end_of_its_block() -> None:
+    stream = Stream(SIGNED, passes=True).feed(ROLE, OPENED, thought("hm"), thought("ah"), SIGNATURE)
+    assert stream.out == []
+    stream.feed(CLOSED)
+    assert stream.out == ["<hm><ah>"]
+    stream.feed(text("So"), text(" then"), OPENED, thought("wait"))
+    assert stream.out[1:] == ["So", " then"], "also behind text that has left"
+    stream.feed(SIGNATURE, CLOSED, text("."), STOP, END)
+    assert stream.out[3:] == ["<wait>", "."]
+    assert isinstance(stream.end(), Accepted)
+
+
+def test_reasoning_that_is_cut_in_its_block_never_leaves() -> None:
+    stream = Stream(SIGNED, passes=True).feed(ROLE, text("So"), OPENED, thought("wait"))
+    assert isinstance(stream.end(is_complete=False), Rejected)
+    assert stream.out == ["So"]
+    assert stream.transcript.answer.completion().choices[0].reasoning == ""
+
+
+@pytest.mark.parametrize(("facts", "passes"), [(PLAIN, True), (SIGNED, False)])
+def test_reasoning_that_nobody_signs_leaves_as_it_comes(facts: RequestFacts, passes: bool) -> None:
+    stream = Stream(facts, passes=passes).feed(ROLE, thought("hm"))
+    assert stream.out == ["<hm>"]
+
+
+def test_a_tool_call_behind_signed_reasoning_is_held_and_the_reasoning_is_not() -> None:
+    begun = StreamEvent(
+        tools=(ToolDelta(index=0, id="c", name="f", arguments=""),), is_open=True, in_block=True, raw=b"raw"
+    )
+    stream = Stream(SIGNED, passes=True).feed(ROLE, OPENED, thought("hm"), SIGNATURE, CLOSED, begun, call("{}"), CLOSED)
+    assert stream.out == ["<hm>"]
+    stream.feed(StreamEvent(finish=Finish.TOOL_CALLS, raw_finish="tool_use", raw=b"raw"), END)
+    assert isinstance(stream.end(), Accepted)
+    assert stream.out[1:] == ["[0:f:][0::{}]tool_calls"]
+
+
+def test_a_time_to_commit_waits_for_the_end_of_signed_reasoning() -> None:
+    policy = StreamPolicy(commit=CommitPolicy("seconds", 0.5))
+    stream = Stream(SIGNED, policy, passes=True).feed(ROLE, OPENED, thought("hm"), at=0.1)
+    assert stream.gate.poll(1.0) == b""
+    stream.feed(SIGNATURE, CLOSED, at=1.1)
+    assert stream.out == ["<hm>"]
 
 
 # --- bounds --------------------------------------------------------------------------------------------------

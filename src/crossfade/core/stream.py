@@ -100,6 +100,10 @@ class StreamGate:
     `write` writes events as they came; `write_anew` those that did not come in this form (default: the same).
     `passes`: what `write` writes are the events' own bytes. Then the gate stands open (`is_open`) behind text that has
     left: as long as nothing but more of it comes, it may leave at once, and only `pass_text` has to hear of it.
+    `merges`: held events may be put together and leave among others that pass.
+
+    Reasoning that passes and has to be signed (`RequestFacts.wants_signatures`) is held to the end of its block: what
+    broke off within it would be refused by its maker when the caller sends it back.
     """
 
     __slots__ = (
@@ -108,6 +112,8 @@ class StreamGate:
         "_counted",
         "_holding",
         "_holds_json",
+        "_holds_thinking",
+        "_is_thinking",
         "_joiner",
         "_may_open",
         "_merge_at",
@@ -143,6 +149,7 @@ class StreamGate:
         write_anew: Write | None = None,
         *,
         passes: bool = False,
+        merges: bool = True,
     ):
         self._note = join
         self._policy = policy
@@ -153,11 +160,13 @@ class StreamGate:
         self._started_at = started_at
         self._joiner = Joiner(continuation) if continuation is not None else None
         self._holds_json = policy.hold_json and facts.output is not None
+        self._holds_thinking = passes and facts.wants_signatures
+        self._is_thinking = False  # within a block of reasoning that is held to its end
         self._holding = False  # from here on everything stays until the end
         self._pending: list[StreamEvent] = []
         self._counted: StreamEvent | None = None  # the last event that only counts tokens: it belongs to the end
         self._may_open = passes and continuation is None and not self._holds_json
-        self._can_merge = facts.n == 1 and not facts.logprobs and not facts.audio
+        self._can_merge = merges and facts.n == 1 and not facts.logprobs and not facts.audio
         self._merge_at = MERGE_ABOVE
         self._size = 0
         self._text = 0  # characters that count towards `commit: {chars: N}`
@@ -195,7 +204,9 @@ class StreamGate:
             if joined is None:
                 return b""
             event = joined
-        if self.committed and not self._holding and not self._must_hold(event):
+        if self._holds_thinking and self._goes_on_thinking(event):
+            return self._hold_back(event, now)
+        if self.committed and not self._holding and not self._pending and not self._must_hold(event):
             if self._note is not None and event.has_content:
                 self._tell_join()
             self._transcript.add(event)
@@ -226,6 +237,12 @@ class StreamGate:
         if not self.committed and self._may_commit(now):
             return self._commit()
         return b""
+
+    def _goes_on_thinking(self, event: StreamEvent) -> bool:
+        """Whether `event` leaves a block of reasoning open; the one that closes it comes with it."""
+        begins = event.reasoning or (event.is_open and not event.tools and not event.has_other_content)
+        self._is_thinking = event.in_block and (self._is_thinking or bool(begins))
+        return self._is_thinking
 
     def _must_hold(self, event: StreamEvent) -> bool:
         return (
@@ -267,8 +284,10 @@ class StreamGate:
         return self._commit() if self._may_commit(now) else b""
 
     def _may_commit(self, now: float) -> bool:
-        if not self._seen or self._holding:
+        if not self._seen or self._holding or self._is_thinking:
             return False
+        if self.committed:
+            return True
         commit = self._policy.commit
         if commit.at == "first_content":
             return True

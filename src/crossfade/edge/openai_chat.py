@@ -87,6 +87,7 @@ class ChatDialect:
     """How callers of OpenAI chat read answers; a `CallerDialect`."""
 
     name: Dialect = "openai"
+    has_loose_events = True
     keep_alive = b": keep-alive\n\n"
 
     def writer(self, facts: RequestFacts, request: str) -> ChatEventWriter:

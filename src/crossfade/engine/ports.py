@@ -31,6 +31,12 @@ class CallerDialect(Protocol):
     def name(self) -> Dialect: ...
 
     @property
+    def has_loose_events(self) -> bool:
+        """Whether each event of a stream stands for itself, so that some may pass as they came and others between them
+        be written anew."""
+        ...
+
+    @property
     def keep_alive(self) -> bytes:
         """Bytes that say nothing, for callers who would take silence for death."""
         ...

@@ -213,6 +213,7 @@ class Runner:
             step.join,
             self._writer.leg(False),
             passes=passes,
+            merges=not passes or self.job.dialect.has_loose_events,
         )
 
     # --- facts from relays -----------------------------------------------------------------------------------
