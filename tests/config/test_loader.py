@@ -134,6 +134,42 @@ routes: {chat: {chain: [openai/a, openai/b]}}
     assert (second.prefill, second.window, second.lacks) == (False, None, frozenset())
 
 
+EMBEDDINGS = facts({("openai", "embed-1"): ModelFacts(is_embedding=True)})
+PAIR = "providers: {openai: {}, other: {dialect: openai, base_url: 'http://127.0.0.1:9/v1', models: {%s}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("chain", "models"),
+    [
+        ("[openai/embed-1, other/maker/embed-1]", ""), ("[other/embed-9, openai/chat]", ""),
+        ("[openai/embed-1, other/x]", "x: {embedding: maker/embed-1}"),
+        ("[other/x, other/y]", "x: {embedding: e}, y: {embedding: e}"),
+    ],
+)  # fmt: skip
+def test_a_chain_of_one_embedding_model_is_taken(folder: Folder, chain: str, models: str) -> None:
+    text = PAIR % models + f"routes: {{search: {{chain: {chain}}}}}"
+    assert folder.load(text, facts=EMBEDDINGS).routes["search"].chain
+
+
+@pytest.mark.parametrize(
+    ("chain", "models", "place"),
+    [
+        ("[openai/embed-1, other/embed-2]", "", 1), ("[other/chat, openai/embed-1]", "", 1),
+        ("[openai/embed-1, other/embed-1, other/x]", "x: {embedding: embed-2}", 2),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("where", ["routes: {search: {chain: %s}}", "fallbacks: {name: %s}"])
+def test_a_chain_of_two_embedding_models_is_refused(
+    folder: Folder, chain: str, models: str, place: int, where: str
+) -> None:
+    text = PAIR % models + f"{where % chain}"
+    with pytest.raises(ConfigErrors) as caught:
+        folder.load(text, facts=EMBEDDINGS)
+    (error,) = caught.value.errors
+    assert error.field is not None and error.field.endswith(f"[{place}]") and error.line == 2
+    assert "cannot be mixed" in error.message and "embedding:" in error.message
+
+
 @pytest.mark.parametrize(
     ("text", "vendor", "base_url"),
     [

@@ -256,6 +256,7 @@ def _model(file: ModelFile) -> ModelSettings:
         always_thinks=file.thinking,
         is_slow=file.slow,
         prefill=file.prefill,
+        embedding=file.embedding,
         timeouts=timeouts_of(file),
     )
 

@@ -108,6 +108,14 @@ class ModelFile(TimersFile, frozen=True, kw_only=True):
     prefill: Annotated[
         bool | None, Key("the provider's", "Whether the model goes on from an assistant turn at the end.")
     ] = None
+    embedding: Annotated[
+        str | None,
+        Key(
+            "the model's name",
+            "Which embedding model this is, where its name here does not say so (an Azure deployment). Targets with the"
+            " same one may stand in for each other.",
+        ),
+    ] = None
 
 
 class ProviderFile(TimersFile, frozen=True, kw_only=True):

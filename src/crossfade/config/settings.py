@@ -53,6 +53,7 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     always_thinks: bool | None = None
     is_slow: bool | None = None
     prefill: bool | None = None
+    embedding: str | None = None
     timeouts: TimeoutPolicy = TimeoutPolicy()
 
 

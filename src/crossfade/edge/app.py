@@ -21,6 +21,7 @@ from crossfade.edge.auth import Gate
 from crossfade.edge.endpoint import Endpoint
 from crossfade.edge.intake import Admitted, Caller, Intake
 from crossfade.edge.openai_chat import CHAT, CHAT_COMPLETIONS
+from crossfade.edge.openai_embeddings import EMBEDDINGS
 from crossfade.edge.problems import problem, problem_of
 from crossfade.edge.status import Status
 from crossfade.engine.engine import Engine
@@ -177,9 +178,8 @@ class App(Handler):
         return self._prefix + "%x" % self._count
 
 
-_ENDPOINTS: Final = {
-    prefix + path: endpoint for path, endpoint in (("/chat/completions", CHAT_COMPLETIONS),) for prefix in ("", "/v1")
-}
+_PATHS: Final = (("/chat/completions", CHAT_COMPLETIONS), ("/embeddings", EMBEDDINGS))
+_ENDPOINTS: Final = {prefix + path: endpoint for path, endpoint in _PATHS for prefix in ("", "/v1")}
 _PROBES: Final = frozenset({"/healthz", "/readyz"})
 
 

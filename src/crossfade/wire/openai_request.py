@@ -22,15 +22,12 @@ from crossfade.wire.bounds import has_more_parts, is_utf8
 from crossfade.wire.openai_bodies import Members, edited_body, read_members
 from crossfade.wire.openai_canonical import read_canonical
 from crossfade.wire.openai_ours import (
-    CHAIN_FIELDS,
+    MAX_FIELD,
+    MAX_MODEL,
     OUR_FIELDS,
-    ROUTE_HEADER,
-    Options,
     Ours,
     has_our_headers,
-    read_chain,
-    read_fallback_on,
-    read_options,
+    read_ours,
     with_headers,
 )
 
@@ -56,10 +53,6 @@ MAX_PARTS: Final = 1_000_000
 """Commas and opening brackets of a body; ten times what fills the largest window."""
 MAX_MESSAGES: Final = 20_000
 MAX_TOOLS: Final = 4096
-MAX_MODEL: Final = 1024
-"""Characters of `model`."""
-MAX_FIELD: Final = 256 * 1024
-"""Bytes of a field that is read whole: ours, `stop`, `tool_choice`, the words of reasoning."""
 _LARGE: Final = 256 * 1024
 _MOST_DATA: Final = 10_000
 
@@ -182,7 +175,7 @@ def read_request(body: bytes, headers: Mapping[str, str]) -> ChatInbound:
         raise _unreadable(body, error) from None
     if not members.can_splice:
         members.check_repeated(DECIDING)
-    ours = _ours(given, headers)
+    ours = _ours(given, members.values, headers)
     limit = given.max_completion_tokens
     field: Literal["max_tokens", "max_completion_tokens"] | None = None
     if limit is not None:
@@ -394,29 +387,11 @@ def _input_tokens(body: bytes) -> int:
 # --- ours ----------------------------------------------------------------------------------------------------
 
 
-def _ours(given: shapes.Request, headers: Mapping[str, str]) -> Ours:
+def _ours(given: shapes.Request, fields: Mapping[str, msgspec.Raw], headers: Mapping[str, str]) -> Ours:
     if given.model and len(given.model) <= MAX_MODEL and not _says_more(given):
         plain = Ours(model=given.model)
         return with_headers(plain, headers) if headers and has_our_headers(headers) else plain
-    model = given.model or ""
-    if len(model) > MAX_MODEL:
-        raise InvalidRequest(f"`model` is longer than {MAX_MODEL} characters.", param="model")
-    chain = None
-    for field in CHAIN_FIELDS:
-        if (value := _value(given, field)) is None:
-            continue
-        if chain is not None:
-            raise InvalidRequest(f"`{field}` says the same as another field of the request; give one.", param=field)
-        chain = read_chain(field, value, model)
-        if not model and field == "models" and chain:
-            model, chain = chain[0].name, chain[1:]
-    said, listed = _value(given, "crossfade"), _value(given, "fallback_on")
-    options: Options | None = None if said is None else read_options(said)
-    words = None if listed is None else read_fallback_on(listed)
-    if not model and ROUTE_HEADER not in headers:
-        raise InvalidRequest("You must provide a `model`.", param="model", code="missing_required_parameter")
-    ours = Ours(model=model, fallback_models=chain, fallback_on=words, options=options)
-    return with_headers(ours, headers) if headers and has_our_headers(headers) else ours
+    return read_ours(given.model, fields, headers)
 
 
 def _says_more(given: shapes.Request) -> bool:
