@@ -45,8 +45,8 @@ def make_rung(
                 prefill=provider.vendor.prefill if said.prefill is None else said.prefill,
                 assembles=provider.vendor.assembles,
                 timeouts=limits,
-                price_in=known.price_in,
-                price_out=known.price_out,
+                price_in=known.price_in if said.price_in is None else said.price_in,
+                price_out=known.price_out if said.price_out is None else said.price_out,
                 set_params=set_params,
                 drop_params=drop_params,
             )
