@@ -221,6 +221,13 @@ def test_every_ability_is_shown(models: Models) -> None:
     assert set(asked(models, "chat")["crossfade"]["abilities"]) == {ability.value for ability in Ability}
 
 
+def test_where_the_file_names_no_model_the_list_is_empty_and_names_are_found(tmp_path: Path) -> None:
+    bare = Models(Directory(Folder(tmp_path).load("providers: {openai: {}}", ENVIRON, FACTS)))
+    assert asked(bare) == {"object": "list", "data": []}
+    assert asked(bare, anthropic=True) == {"data": [], "has_more": False, "first_id": None, "last_id": None}
+    assert asked(bare, "gpt-5.4")["crossfade"]["chain"] == ["openai/gpt-5.4"]
+
+
 def test_a_list_is_rendered_once_for_all_keys_of_a_route(models: Models) -> None:
     def listed(key: str | None) -> bytes:
         return models.answer("", "", bound_route=key, is_anthropic=False)
