@@ -20,9 +20,10 @@ from crossfade.edge.affinity import preference
 from crossfade.edge.auth import Gate
 from crossfade.edge.endpoint import Endpoint
 from crossfade.edge.intake import Admitted, Caller, Intake
+from crossfade.edge.models import Models, model_of
 from crossfade.edge.openai_chat import CHAT, CHAT_COMPLETIONS
 from crossfade.edge.openai_embeddings import EMBEDDINGS
-from crossfade.edge.problems import problem, problem_of
+from crossfade.edge.problems import JSON, problem, problem_of
 from crossfade.edge.status import Status
 from crossfade.engine.engine import Engine
 from crossfade.engine.ports import CallerDialect
@@ -54,6 +55,7 @@ class App(Handler):
         self.intake = Intake(directory)
         self.gate = gate
         self.status = status
+        self._models = Models(directory)
         self._prefix = f"cf-{os.urandom(5).hex()}-"
         self._count = 0
 
@@ -71,7 +73,10 @@ class App(Handler):
             return
         endpoint = _ENDPOINTS.get(path)
         if endpoint is None:
-            self._refuse(request, 404, f"There is no {path!r} here.", code="not_found")
+            if (model := model_of(path)) is not None:
+                self._tell_models(request, model)
+            else:
+                self._refuse(request, 404, f"There is no {path!r} here.", code="not_found")
             return
         if request.method != "POST":
             message = f"{path} takes POST, not {request.method}."
@@ -119,6 +124,30 @@ class App(Handler):
         if error.retry_after is not None:
             headers.append(("retry-after", str(error.retry_after)))
         request.respond(error.status, headers, body)
+
+    # --- models ----------------------------------------------------------------------------------------------
+
+    def _tell_models(self, request: Request, model: str) -> None:
+        if request.method not in ("GET", "HEAD"):
+            message = f"{request.path} takes GET, not {request.method}."
+            self._refuse(request, 405, message, code="method_not_allowed", more=(("allow", "GET, HEAD"),))
+            return
+        directory = self.intake.directory
+        if self._models.directory is not directory:  # there was a reload
+            self._models = Models(directory)
+        headers = request.headers
+        try:
+            key = self.gate.admit(headers, request.peer[0], request.received_at)
+            body = self._models.answer(
+                model,
+                request.query,
+                bound_route=None if key is None else key.route,
+                is_anthropic="anthropic-version" in headers,
+            )
+        except RequestError as error:
+            self._refuse_for(request, error)
+        else:
+            request.respond(200, [JSON, ("cache-control", "no-store"), ("x-request-id", self._new_id())], body)
 
     # --- endpoints -------------------------------------------------------------------------------------------
 
