@@ -11,7 +11,7 @@ from typing import Protocol
 from crossfade.edge.intake import Caller
 from crossfade.engine.ports import CallerDialect
 from crossfade.providers.base import Inbound
-from crossfade.wire.openai_ours import Ours
+from crossfade.wire.ours import Ours
 
 
 class Asked(Inbound, Protocol):

@@ -24,7 +24,7 @@ from crossfade.core.exchange import (
     ToolCall,
     ToolChoice,
 )
-from crossfade.wire.openai_ours import OUR_FIELDS
+from crossfade.wire.ours import OUR_FIELDS
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.encode
