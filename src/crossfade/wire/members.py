@@ -124,3 +124,12 @@ def _end_of_blanks(raw: bytes, at: int) -> int:
 def joined(fields: dict[str, bytes]) -> bytes:
     """A JSON object of members that are JSON text."""
     return b"{%s}" % b",".join([b"%s:%s" % (_encode(name), value) for name, value in fields.items()])
+
+
+def with_member(body: bytes, name: str, value: bytes) -> bytes:
+    """`body`, a JSON object, with one more top-level member; `value` is JSON text. Other bytes stay as they are."""
+    text = body.rstrip()
+    if text[-1:] != b"}":
+        return body
+    rest = text[:-1].rstrip()
+    return b"%s%s%s:%s}" % (rest, b"" if rest[-1:] == b"{" else b",", _encode(name), value)

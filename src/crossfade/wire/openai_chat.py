@@ -14,6 +14,7 @@ What is the same for every dialect lies beside them: `reading.py`, `members.py`,
 
 from __future__ import annotations
 
+from crossfade.wire.members import with_member
 from crossfade.wire.openai_canonical import read_canonical
 from crossfade.wire.openai_chunks import ChunkWriter
 from crossfade.wire.openai_request import ChatInbound, read_request
@@ -21,7 +22,6 @@ from crossfade.wire.openai_response import (
     error_body,
     error_event,
     read_completion,
-    with_member,
     write_completion,
 )
 from crossfade.wire.openai_stream import ChunkReader
