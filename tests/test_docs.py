@@ -30,7 +30,7 @@ from crossfade.providers.compatible import VENDORS
 from crossfade.simulator.faults import FAULTS, Step
 from crossfade.simulator.thread import ProviderSimulator
 from crossfade.transport.chaos import FaultKind
-from crossfade.wire import openai_bodies, openai_ours, openai_request
+from crossfade.wire import members, ours, reading
 from crossfade.wire.openai_chat import Options, read_request
 from tests.documents import (
     DOCS,
@@ -160,7 +160,7 @@ FIXED = {
         MappingProxyType({RetryPolicy: frozenset({"max_wait", "delay", "max_attempts", "budget_ratio"})}),
         (budget, dispatch),
     ),
-    "requests.md": Fixed(modules=(openai_ours, openai_request, openai_bodies, directory, auth, intake, models)),
+    "requests.md": Fixed(modules=(ours, reading, members, directory, auth, intake, models)),
 }
 SETTINGS_OF_POLICY = {
     "CONNECT_TIMEOUT",
@@ -293,7 +293,7 @@ def test_every_request_header_is_documented_and_the_reverse() -> None:
     said = set(pairs(tables_with(REQUESTS, "request header"), "request header", "as"))
     answers = {name for name in response_headers() if name.startswith("x-crossfade-")}
     assert said | answers == OUR_HEADERS
-    assert said & answers == {openai_ours.ROUTE_HEADER}
+    assert said & answers == {ours.ROUTE_HEADER}
 
 
 @pytest.mark.parametrize("path", PAGES, ids=shown)
@@ -332,7 +332,7 @@ def test_what_the_server_refuses_is_documented() -> None:
 
 
 def test_our_fields_are_documented() -> None:
-    assert set(pairs(tables_with(REQUESTS, "field", "meaning"), "field", "meaning")) == set(openai_ours.OUR_FIELDS)
+    assert set(pairs(tables_with(REQUESTS, "field", "meaning"), "field", "meaning")) == set(ours.OUR_FIELDS)
 
 
 def test_the_options_of_a_request_are_documented() -> None:
@@ -342,7 +342,7 @@ def test_the_options_of_a_request_are_documented() -> None:
 def test_what_cannot_differ_per_target_is_documented() -> None:
     sentence = re.search(r"Parameters for one target can be any but (.*?)and ours", REQUESTS.read_text(), re.DOTALL)
     assert sentence is not None
-    assert set(words(sentence[1])) == openai_ours.NOT_PER_TARGET - set(openai_ours.OUR_FIELDS)
+    assert set(words(sentence[1])) == ours.NOT_PER_TARGET - set(ours.OUR_FIELDS)
 
 
 # --- the simulator -------------------------------------------------------------------------------------------

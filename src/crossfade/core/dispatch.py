@@ -295,7 +295,7 @@ class Dispatch:
             return wish == "true"
         if not target.assembles or len(self.walk.plan.rungs) < 2:
             return False
-        return facts.n == 1 and not facts.logprobs and not facts.audio
+        return facts.n == 1 and not facts.logprobs and not facts.audio and not facts.wants_whole
 
     def _remaining(self, now: float) -> float:
         """What the deadline leaves to a call, once every later rung has its reserve."""

@@ -146,7 +146,8 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     `tools` are the names of the request's own function tools; `has_other_tools`: some tool is not a function
     (custom, hosted), so unknown names in calls are no failure. `input_tokens` is an estimate.
-    `wants_signatures`: the caller sends reasoning back, and its maker wants it whole and signed.
+    `wants_signatures`: the caller sends reasoning back, and its maker wants it whole and signed. `wants_whole`: an
+    answer in the caller's own dialect may have what is lost when it is assembled from a stream.
     Of embeddings only `asks`, `inputs` (vectors wanted), `dimensions`, `encoding` and `input_tokens` are said.
     """
 
@@ -166,6 +167,7 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     audio: bool = False
     thinking: bool = False
     wants_signatures: bool = False
+    wants_whole: bool = False
     after_tool_result: bool = False
     tool_call_ids: tuple[str, ...] = ()
     inputs: int = 0

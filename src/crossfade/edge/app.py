@@ -17,6 +17,7 @@ from crossfade.core.exchange import RequestFacts
 from crossfade.core.planner import plan
 from crossfade.core.walk import Walk
 from crossfade.edge.affinity import preference
+from crossfade.edge.anthropic_messages import COUNT_TOKENS, MESSAGES_ENDPOINT
 from crossfade.edge.auth import Gate
 from crossfade.edge.endpoint import Endpoint
 from crossfade.edge.intake import Admitted, Caller, Intake
@@ -95,11 +96,22 @@ class App(Handler):
     def on_request(self, request: Request) -> None:
         let: _Let = request.handler_state
         try:
+            if let.endpoint.answer is not None:
+                self._answer(let.endpoint, let.caller, request)
+                return
             runner = self.ask(let.endpoint, request.body, let.caller, request.received_at, request)
         except RequestError as error:
             self._refuse_for(request, error)
         else:
             request.handler_state = None if runner.is_done else runner
+
+    def _answer(self, endpoint: Endpoint, caller: Caller, request: Request) -> None:
+        """Answers by the request alone, if it is one that could be served. Raises RequestError."""
+        inbound = endpoint.read(request.body, caller)
+        self.intake.admit(inbound.ours, inbound.facts, caller)
+        assert endpoint.answer is not None
+        body = endpoint.answer(inbound.facts)
+        request.respond(200, [JSON, ("x-request-id", self._new_id())], body)
 
     def on_gone(self, request: Request) -> None:
         if isinstance(request.handler_state, Runner):
@@ -207,8 +219,13 @@ class App(Handler):
         return self._prefix + "%x" % self._count
 
 
-_PATHS: Final = (("/chat/completions", CHAT_COMPLETIONS), ("/embeddings", EMBEDDINGS))
-_ENDPOINTS: Final = {prefix + path: endpoint for path, endpoint in _PATHS for prefix in ("", "/v1")}
+_PATHS: Final = {
+    "/chat/completions": CHAT_COMPLETIONS,
+    "/embeddings": EMBEDDINGS,
+    "/messages": MESSAGES_ENDPOINT,
+    "/messages/count_tokens": COUNT_TOKENS,
+}
+_ENDPOINTS: Final = {prefix + path: endpoint for path, endpoint in _PATHS.items() for prefix in ("", "/v1")}
 _PROBES: Final = frozenset({"/healthz", "/readyz"})
 
 

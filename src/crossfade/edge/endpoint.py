@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from crossfade.core.exchange import RequestFacts
 from crossfade.edge.intake import Caller
 from crossfade.engine.ports import CallerDialect
 from crossfade.providers.base import Inbound
-from crossfade.wire.openai_ours import Ours
+from crossfade.wire.ours import Ours
 
 
 class Asked(Inbound, Protocol):
@@ -22,11 +23,19 @@ class Asked(Inbound, Protocol):
 
 
 class Endpoint:
-    """`name` is what the journal calls it. `read` raises RequestError naming the field."""
+    """`name` is what the journal calls it. `read` raises RequestError naming the field. `answer`: what the gateway says
+    by itself, without asking any provider; None where it takes one."""
 
-    __slots__ = ("dialect", "name", "read")
+    __slots__ = ("answer", "dialect", "name", "read")
 
-    def __init__(self, name: str, dialect: CallerDialect, read: Callable[[bytes, Caller], Asked]) -> None:
+    def __init__(
+        self,
+        name: str,
+        dialect: CallerDialect,
+        read: Callable[[bytes, Caller], Asked],
+        answer: Callable[[RequestFacts], bytes] | None = None,
+    ) -> None:
         self.name = name
         self.dialect = dialect
         self.read = read
+        self.answer = answer

@@ -7,7 +7,7 @@ says how it wants its key.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -21,6 +21,7 @@ from crossfade.providers.exchange_id import request_id
 from crossfade.providers.secrecy import Secrets
 from crossfade.wire.anthropic_answer import read_completion
 from crossfade.wire.anthropic_messages import write_request
+from crossfade.wire.anthropic_request import MessagesInbound
 from crossfade.wire.anthropic_stream import AnthropicStreamReader
 from crossfade.wire.reader import StreamReader
 
@@ -63,10 +64,10 @@ class AnthropicProvider:
         Raises InvalidRequest, naming the field, where the request cannot be said in this dialect.
         """
         self._secrets.learn(secret)
-        headers = self._headers(secret)
-        if inbound.dialect == self.dialect:
+        if isinstance(inbound, MessagesInbound):
             body = inbound.body(target, stream=stream, include_usage=False, continuation=continuation)
-            return ProviderRequest(path=PATH, headers=headers, body=body)
+            return ProviderRequest(PATH, self._headers(secret, inbound.forwarded), body, inbound.lost)
+        headers = self._headers(secret)
         chat = inbound.canonical()
         if continuation is not None:
             chat = continued(chat, continuation)
@@ -81,8 +82,11 @@ class AnthropicProvider:
         )
         return ProviderRequest(path=PATH, headers=headers, body=written.body, dropped=written.dropped)
 
-    def _headers(self, secret: str | None) -> list[tuple[str, str]]:
-        headers = [("content-type", "application/json"), ("anthropic-version", API_VERSION)]
+    def _headers(self, secret: str | None, callers: Sequence[tuple[str, str]] = ()) -> list[tuple[str, str]]:
+        """`callers` are the caller's own words about the API, which win."""
+        headers = [("content-type", "application/json"), *callers]
+        if not any(name == "anthropic-version" for name, _ in callers):
+            headers.append(("anthropic-version", API_VERSION))
         if secret is not None and self.vendor.auth == "bearer":
             headers.append(("authorization", f"Bearer {secret}"))
         elif secret is not None and self.vendor.auth != "none":

@@ -52,6 +52,14 @@ class _Event(msgspec.Struct, gc=False):
     error: msgspec.Raw = msgspec.Raw()
 
 
+class BlockEdge(msgspec.Struct, frozen=True, gc=False):
+    """Where a block begins (`opens` is its type) or ends (`opens` is empty): what a writer must know of events that
+    pass, to go on behind them."""
+
+    index: int
+    opens: str = ""
+
+
 class _Tool(msgspec.Struct, gc=False):
     """A tool block that is open: its number among the calls, and what its start had as input."""
 
@@ -179,34 +187,36 @@ class AnthropicStreamReader:
 
     def _on_start(self, raw: bytes, index: int, block: _StartedBlock) -> StreamEvent:
         kind = block.type
+        edge = BlockEdge(index, kind)
         self._in_block, self._is_hosted = kind != "text", False
         if kind == "text":
             text = block.text or ""
             self._has_content = self._has_content or bool(text)
-            return StreamEvent(raw=raw, text=text)
+            return StreamEvent(raw=raw, text=text, native=edge)
         if kind == "thinking":
-            return StreamEvent(raw=raw, reasoning=block.thinking or "", is_open=True, in_block=True)
+            return StreamEvent(raw=raw, reasoning=block.thinking or "", is_open=True, in_block=True, native=edge)
         if kind == "redacted_thinking":
-            return StreamEvent(raw=raw, is_open=True, in_block=True)
+            return StreamEvent(raw=raw, is_open=True, in_block=True, native=edge)
         self._has_content = True
         if kind == "tool_use":
             tool = _Tool(self._tool_count, arguments_of(block.input))
             self._tools[index] = tool
             self._tool_count += 1
             opened = ToolDelta(index=tool.number, id=block.id or "", name=block.name or "")
-            return StreamEvent(raw=raw, tools=(opened,), is_open=True, in_block=True)
+            return StreamEvent(raw=raw, tools=(opened,), is_open=True, in_block=True, native=edge)
         self._in_block = self._is_hosted = kind.endswith("tool_use")
-        return StreamEvent(raw=raw, has_other_content=True, in_block=self._in_block)
+        return StreamEvent(raw=raw, has_other_content=True, in_block=self._in_block, native=edge)
 
     def _on_stop(self, raw: bytes, index: int) -> StreamEvent:
         tool = self._tools.pop(index, None)
+        edge = BlockEdge(index)
         self._in_block = self._is_hosted  # a hosted tool works on in silence until the next block begins
         if tool is None:
-            return StreamEvent(raw=raw, in_block=self._in_block)
+            return StreamEvent(raw=raw, in_block=self._in_block, native=edge)
         if tool.has_arguments:
-            return StreamEvent(raw=raw)
+            return StreamEvent(raw=raw, native=edge)
         # A call without arguments may bring no piece of JSON at all.
-        return StreamEvent(raw=raw, tools=(ToolDelta(index=tool.number, arguments=tool.initial),))
+        return StreamEvent(raw=raw, tools=(ToolDelta(index=tool.number, arguments=tool.initial),), native=edge)
 
     def _on_message(self, raw: bytes, message: _Message) -> StreamEvent:
         usage = self._count(message.usage)

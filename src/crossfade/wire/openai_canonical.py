@@ -6,11 +6,10 @@ canonical place are named in `others`, so that whoever translates can say what i
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, NoReturn
+from typing import Any, Final, Literal
 
 import msgspec
 
-from crossfade.core.errors import InvalidRequest
 from crossfade.core.exchange import (
     AudioPart,
     ChatRequest,
@@ -24,11 +23,10 @@ from crossfade.core.exchange import (
     ToolCall,
     ToolChoice,
 )
-from crossfade.wire.openai_ours import OUR_FIELDS
+from crossfade.wire.fields import FieldReader, fault, fields_of_body, string, string_or_none
+from crossfade.wire.ours import OUR_FIELDS
 
-_decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.encode
-_decode_top = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 _SILENT: Final = frozenset({*OUR_FIELDS, "model", "stream", "stream_options"})
 """Fields that a translation needs no word about."""
@@ -39,140 +37,78 @@ _NEUTRAL: Final[dict[str, Any]] = {"logprobs": False, "store": False, "modalitie
 
 def read_canonical(body: bytes) -> ChatRequest:
     """The request in `body`, a JSON object. Raises InvalidRequest naming the field."""
-    try:
-        top = _decode_top(body)
-        fields = {name: _decode(value) for name, value in top.items()}
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise InvalidRequest("The body must be a JSON object.") from None
-    return _Reader(fields, top).request()
+    return _Reader(fields_of_body(body)).request()
 
 
-def _fail(place: str, what: str) -> NoReturn:
-    raise InvalidRequest(f"`{place}` {what}.", param=place)
-
-
-_MOST_NUMBER: Final = 2**63
-"""What no parameter of any API comes near, and every one of them can be written as."""
-
-
-class _Reader:
-    """Reads the fields of one request and remembers which it has read."""
-
-    def __init__(self, fields: dict[str, Any], top: dict[str, msgspec.Raw]):
-        self._fields = fields
-        self._top = top
-        self._read: set[str] = set()
+class _Reader(FieldReader):
+    """Reads one chat request."""
 
     def request(self) -> ChatRequest:
         return ChatRequest(
             messages=self._messages(),
             tools=self._tools(),
             tool_choice=self._tool_choice(),
-            parallel_tool_calls=self._bool("parallel_tool_calls"),
+            parallel_tool_calls=self.bool("parallel_tool_calls"),
             output=self._output(),
             max_tokens=self._limit(),
-            temperature=self._number("temperature"),
-            top_p=self._number("top_p"),
-            top_k=self._int("top_k"),
+            temperature=self.number("temperature"),
+            top_p=self.number("top_p"),
+            top_k=self.whole("top_k"),
             stop=self._stop(),
-            n=self._int("n") or 1,
-            seed=self._int("seed"),
-            frequency_penalty=self._number("frequency_penalty"),
-            presence_penalty=self._number("presence_penalty"),
+            n=self.whole("n") or 1,
+            seed=self.whole("seed"),
+            frequency_penalty=self.number("frequency_penalty"),
+            presence_penalty=self.number("presence_penalty"),
             reasoning_effort=self._effort(),
-            logprobs=self._bool("logprobs") is True,
-            top_logprobs=self._int("top_logprobs"),
-            user=self._text("user"),
-            others=self._others(),
+            logprobs=self.bool("logprobs") is True,
+            top_logprobs=self.whole("top_logprobs"),
+            user=self.text("user"),
+            others=self.others(_SILENT, _NEUTRAL),
         )
 
-    # --- plain fields ---
-
-    def _take(self, name: str) -> Any:
-        self._read.add(name)
-        return self._fields.get(name)
-
-    def _bool(self, name: str) -> bool | None:
-        value = self._take(name)
-        if value is not None and not isinstance(value, bool):
-            _fail(name, "must be true or false")
-        return value
-
-    def _number(self, name: str) -> float | None:
-        value = self._take(name)
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            _fail(name, "must be a number")
-        if abs(value) > _MOST_NUMBER:
-            _fail(name, "is out of all bounds")
-        return float(value)
-
-    def _int(self, name: str) -> int | None:
-        value = self._take(name)
-        if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _MOST_NUMBER:
-            return value  # as it is: not every whole number is a float
-        number = self._number(name)
-        if number is None:
-            return None
-        if number != number // 1:
-            _fail(name, "must be a whole number")
-        return int(number)
-
-    def _text(self, name: str) -> str | None:
-        value = self._take(name)
-        if value is not None and not isinstance(value, str):
-            _fail(name, "must be a string")
-        return value
-
     def _limit(self) -> int | None:
-        newer, older = self._int("max_completion_tokens"), self._int("max_tokens")
+        newer, older = self.whole("max_completion_tokens"), self.whole("max_tokens")
         return older if newer is None else newer
 
     def _stop(self) -> tuple[str, ...]:
-        value = self._take("stop")
+        value = self.take("stop")
         if value is None:
             return ()
         if isinstance(value, str):
             return (value,)
         if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
-            _fail("stop", "must be a string or a list of strings")
+            raise fault("stop", "must be a string or a list of strings")
         return tuple(value)
 
     def _effort(self) -> str | None:
-        effort = self._text("reasoning_effort")
-        given = self._take("reasoning")
+        effort = self.text("reasoning_effort")
+        given = self.take("reasoning")
         if effort is None and isinstance(given, dict) and isinstance(given.get("effort"), str):
             return str(given["effort"])
         return effort
 
-    def _others(self) -> tuple[str, ...]:
-        return tuple(
-            name
-            for name, value in self._fields.items()
-            if name not in self._read and name not in _SILENT and value is not None and _NEUTRAL.get(name) != value
-        )
-
     # --- tools and output ---
 
     def _tools(self) -> tuple[Tool, ...]:
-        given, legacy = self._take("tools"), self._take("functions")
+        given, legacy = self.take("tools"), self.take("functions")
         for name, value in (("tools", given), ("functions", legacy)):
             if value is not None and not isinstance(value, list):
-                _fail(name, "must be a list")
+                raise fault(name, "must be a list")
         tools = []
         for number, tool in enumerate(given or ()):
             place = f"tools[{number}]"
             if not isinstance(tool, dict):
-                _fail(place, "must be an object")
+                raise fault(place, "must be an object")
             if tool.get("type", "function") != "function":
-                _fail(f"{place}.type", f"is {tool['type']!r}: only function tools can be sent to another provider")
+                raise fault(
+                    f"{place}.type", f"is {tool['type']!r}: only function tools can be sent to another provider"
+                )
             tools.append(_tool(tool.get("function"), f"{place}.function"))
         tools += [_tool(function, f"functions[{number}]") for number, function in enumerate(legacy or ())]
         return tuple(tools)
 
     def _tool_choice(self) -> ToolChoice | None:
-        choice, legacy = self._take("tool_choice"), self._take("function_call")
+        choice, legacy = self.take("tool_choice"), self.take("function_call")
         place = "tool_choice" if choice is not None else "function_call"
         if choice is None:
             choice = legacy
@@ -188,10 +124,10 @@ class _Reader:
             case {"type": "allowed_tools", "allowed_tools": {"mode": "auto" | "required" as mode}}:
                 return ToolChoice(mode)
             case _:
-                _fail(place, "must be auto, none, required or name a function")
+                raise fault(place, "must be auto, none, required or name a function")
 
     def _output(self) -> OutputFormat | None:
-        given = self._take("response_format")
+        given = self.take("response_format")
         if given is None:
             return None
         kind = given.get("type") if isinstance(given, dict) else None
@@ -200,14 +136,14 @@ class _Reader:
         if kind == "json_object":
             return OutputFormat(kind="json_object")
         if kind != "json_schema":
-            _fail("response_format.type", "must be text, json_object or json_schema")
+            raise fault("response_format.type", "must be text, json_object or json_schema")
         schema = given.get("json_schema")
         if not isinstance(schema, dict):
-            _fail("response_format.json_schema", "must be an object")
+            raise fault("response_format.json_schema", "must be an object")
         return OutputFormat(
             kind="json_schema",
-            name=_string(schema.get("name", "output"), "response_format.json_schema.name"),
-            description=_string_or_none(schema.get("description"), "response_format.json_schema.description"),
+            name=string(schema.get("name", "output"), "response_format.json_schema.name"),
+            description=string_or_none(schema.get("description"), "response_format.json_schema.description"),
             schema=None if schema.get("schema") is None else _encode(schema["schema"]),
             strict=schema.get("strict") is True,
         )
@@ -215,46 +151,27 @@ class _Reader:
     # --- messages ---
 
     def _messages(self) -> tuple[Message, ...]:
-        given = self._take("messages")
-        if given is None:
-            raise InvalidRequest("`messages` is missing.", param="messages", code="missing_required_parameter")
-        if not isinstance(given, list):
-            _fail("messages", "must be a list")
-        if not given:
-            _fail("messages", "must have at least one message")
         messages: list[Message] = []
-        for number, message in enumerate(given):
+        for number, message in enumerate(self.items("messages")):
             messages.append(_message(message, f"messages[{number}]", number))
         return _with_legacy_ids(messages)
 
 
 def _tool(function: Any, place: str) -> Tool:
     if not isinstance(function, dict):
-        _fail(place, "must be an object")
+        raise fault(place, "must be an object")
     parameters = function.get("parameters")
     if parameters is not None and not isinstance(parameters, dict):
-        _fail(f"{place}.parameters", "must be a JSON Schema object")
+        raise fault(f"{place}.parameters", "must be a JSON Schema object")
     strict = function.get("strict")
     if strict is not None and not isinstance(strict, bool):
-        _fail(f"{place}.strict", "must be true or false")
+        raise fault(f"{place}.strict", "must be true or false")
     return Tool(
-        name=_string(function.get("name"), f"{place}.name"),
-        description=_string_or_none(function.get("description"), f"{place}.description"),
+        name=string(function.get("name"), f"{place}.name"),
+        description=string_or_none(function.get("description"), f"{place}.description"),
         parameters=None if parameters is None else _encode(parameters),
         strict=strict,
     )
-
-
-def _string(value: Any, place: str) -> str:
-    if not isinstance(value, str) or not value:
-        _fail(place, "must be a string that is not empty")
-    return value
-
-
-def _string_or_none(value: Any, place: str) -> str | None:
-    if value is not None and not isinstance(value, str):
-        _fail(place, "must be a string")
-    return value
 
 
 _LEGACY: Final = "\0function:"
@@ -263,26 +180,26 @@ _LEGACY: Final = "\0function:"
 
 def _message(given: Any, place: str, number: int) -> Message:
     if not isinstance(given, dict):
-        _fail(place, "must be an object")
+        raise fault(place, "must be an object")
     role = given.get("role")
     if role not in _ROLES:
-        _fail(f"{place}.role", f"must be one of {', '.join(_ROLES)}")
+        raise fault(f"{place}.role", f"must be one of {', '.join(_ROLES)}")
     parts = _parts(given.get("content"), f"{place}.content", may_be_empty=role == "assistant")
-    name = _string_or_none(given.get("name"), f"{place}.name")
+    name = string_or_none(given.get("name"), f"{place}.name")
     if role == "tool":
-        call_id = _string(given.get("tool_call_id"), f"{place}.tool_call_id")
+        call_id = string(given.get("tool_call_id"), f"{place}.tool_call_id")
         return Message(role="tool", parts=parts, call_id=call_id, name=name)
     if role == "function":
-        return Message(role="tool", parts=parts, call_id=f"{_LEGACY}{_string(name, f'{place}.name')}", name=name)
+        return Message(role="tool", parts=parts, call_id=f"{_LEGACY}{string(name, f'{place}.name')}", name=name)
     if role != "assistant":
         plain: Literal["system", "user"] = "user" if role == "user" else "system"
         return Message(role=plain, parts=parts, name=name)
-    refusal = _string_or_none(given.get("refusal"), f"{place}.refusal")
+    refusal = string_or_none(given.get("refusal"), f"{place}.refusal")
     calls = _calls(given, place)
     if not parts and not calls and refusal is None:
         # an assistant turn may be empty: "" is content, null without calls is not
         if given.get("content") is None and not given.get("audio"):
-            _fail(f"{place}.content", "must be there where the assistant made no tool calls")
+            raise fault(f"{place}.content", "must be there where the assistant made no tool calls")
     return Message(role="assistant", parts=parts, tool_calls=calls, name=name, refusal=refusal)
 
 
@@ -290,25 +207,25 @@ def _calls(given: dict[str, Any], place: str) -> tuple[ToolCall, ...]:
     calls = given.get("tool_calls")
     legacy = given.get("function_call")
     if calls is not None and not isinstance(calls, list):
-        _fail(f"{place}.tool_calls", "must be a list")
+        raise fault(f"{place}.tool_calls", "must be a list")
     found = []
     for number, call in enumerate(calls or ()):
         where = f"{place}.tool_calls[{number}]"
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict):
-            _fail(f"{where}.function", "must be an object")
+            raise fault(f"{where}.function", "must be an object")
         found.append(
             ToolCall(
-                _string(call.get("id"), f"{where}.id"),
-                _string(function.get("name"), f"{where}.function.name"),
+                string(call.get("id"), f"{where}.id"),
+                string(function.get("name"), f"{where}.function.name"),
                 _arguments(function.get("arguments"), f"{where}.function.arguments"),
             )
         )
     if legacy is not None and not found:
         where = f"{place}.function_call"
         if not isinstance(legacy, dict):
-            _fail(where, "must be an object")
-        name = _string(legacy.get("name"), f"{where}.name")
+            raise fault(where, "must be an object")
+        name = string(legacy.get("name"), f"{where}.name")
         found.append(ToolCall(f"{_LEGACY}{name}", name, _arguments(legacy.get("arguments"), f"{where}.arguments")))
     return tuple(found)
 
@@ -319,7 +236,7 @@ def _arguments(value: Any, place: str) -> str:
     if isinstance(value, dict):
         return _encode(value).decode()
     if not isinstance(value, str):
-        _fail(place, "must be JSON text")
+        raise fault(place, "must be JSON text")
     return value
 
 
@@ -342,7 +259,7 @@ def _with_legacy_ids(messages: list[Message]) -> tuple[Message, ...]:
         elif message.call_id.startswith(_LEGACY):
             name = message.call_id.removeprefix(_LEGACY)
             if name not in last:
-                _fail(f"messages[{number}].name", f"is {name!r}, which no function call before it names")
+                raise fault(f"messages[{number}].name", f"is {name!r}, which no function call before it names")
             message = msgspec.structs.replace(message, call_id=last[name])
         found.append(message)
     return tuple(found)
@@ -355,35 +272,35 @@ def _parts(content: Any, place: str, *, may_be_empty: bool) -> tuple[Part, ...]:
     if content is None:
         if may_be_empty:
             return ()
-        _fail(place, "must be a string or a list of parts")
+        raise fault(place, "must be a string or a list of parts")
     if isinstance(content, str):
         return (TextPart(content),) if content else ()
     if not isinstance(content, list):
-        _fail(place, "must be a string or a list of parts")
+        raise fault(place, "must be a string or a list of parts")
     parts = [_part(part, f"{place}[{number}]") for number, part in enumerate(content)]
     return tuple(part for part in parts if part is not None)
 
 
 def _part(part: Any, place: str) -> Part | None:
     if not isinstance(part, dict):
-        _fail(place, "must be an object")
+        raise fault(place, "must be an object")
     match part.get("type"):
         case "text" | "input_text" | "output_text":
             text = part.get("text")
             if not isinstance(text, str):
-                _fail(f"{place}.text", "must be a string")
+                raise fault(f"{place}.text", "must be a string")
             return TextPart(text)
         case "refusal":
-            return TextPart(_string(part.get("refusal"), f"{place}.refusal"))
+            return TextPart(string(part.get("refusal"), f"{place}.refusal"))
         case "image_url":
             return _image(part.get("image_url"), f"{place}.image_url")
         case "input_audio":
             audio = part.get("input_audio")
             if not isinstance(audio, dict):
-                _fail(f"{place}.input_audio", "must be an object")
+                raise fault(f"{place}.input_audio", "must be an object")
             return AudioPart(
-                _string(audio.get("data"), f"{place}.input_audio.data"),
-                _string(audio.get("format"), f"{place}.input_audio.format"),
+                string(audio.get("data"), f"{place}.input_audio.data"),
+                string(audio.get("format"), f"{place}.input_audio.format"),
             )
         case "file":
             return _file(part.get("file"), f"{place}.file")
@@ -392,16 +309,16 @@ def _part(part: Any, place: str) -> Part | None:
         case "thinking" | "reasoning":
             return None  # bound to the provider that made it
         case other:
-            _fail(f"{place}.type", f"is {other!r}, which cannot be sent to another provider")
+            raise fault(f"{place}.type", f"is {other!r}, which cannot be sent to another provider")
 
 
 def _image(given: Any, place: str) -> ImagePart:
     detail = None
     if isinstance(given, dict):
-        detail = _string_or_none(given.get("detail"), f"{place}.detail")
+        detail = string_or_none(given.get("detail"), f"{place}.detail")
         given = given.get("url")
         place = f"{place}.url"
-    url = _string(given, place)
+    url = string(given, place)
     if (inline := _data_url(url, place)) is not None:
         return ImagePart(media_type=inline[0], data=inline[1], detail=detail)
     return ImagePart(url=url, detail=detail)
@@ -409,11 +326,11 @@ def _image(given: Any, place: str) -> ImagePart:
 
 def _file(given: Any, place: str) -> FilePart:
     if not isinstance(given, dict):
-        _fail(place, "must be an object")
-    name = _string_or_none(given.get("filename"), f"{place}.filename")
+        raise fault(place, "must be an object")
+    name = string_or_none(given.get("filename"), f"{place}.filename")
     if (file_id := given.get("file_id")) is not None:
-        return FilePart(name=name, file_id=_string(file_id, f"{place}.file_id"))
-    data = _string(given.get("file_data"), f"{place}.file_data")
+        return FilePart(name=name, file_id=string(file_id, f"{place}.file_id"))
+    data = string(given.get("file_data"), f"{place}.file_data")
     if (inline := _data_url(data, f"{place}.file_data")) is not None:
         return FilePart(name=name, media_type=inline[0], data=inline[1])
     if data.startswith(("http://", "https://")):
@@ -423,8 +340,8 @@ def _file(given: Any, place: str) -> FilePart:
 
 def _document(part: dict[str, Any], place: str) -> FilePart:
     """Mistral's way to name a document."""
-    url = _string(part.get("document_url"), f"{place}.document_url")
-    name = _string_or_none(part.get("document_name"), f"{place}.document_name")
+    url = string(part.get("document_url"), f"{place}.document_url")
+    name = string_or_none(part.get("document_name"), f"{place}.document_name")
     if (inline := _data_url(url, f"{place}.document_url")) is not None:
         return FilePart(name=name, media_type=inline[0], data=inline[1])
     return FilePart(name=name, url=url)
@@ -437,5 +354,5 @@ def _data_url(url: str, place: str) -> tuple[str, str] | None:
     head, comma, data = url[5:].partition(",")
     media_type, *options = head.split(";")
     if not comma or "base64" not in options:
-        _fail(place, "must be base64 where it is a data URL")
+        raise fault(place, "must be base64 where it is a data URL")
     return media_type or "application/octet-stream", data

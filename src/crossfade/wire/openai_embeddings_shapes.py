@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 
 from crossfade.wire.openai_usage_shapes import Count
+from crossfade.wire.ours_shapes import OurFields
 
 
-class Request(msgspec.Struct, gc=False):
-    input: str | list[str | int | list[int]]
-    model: str | None = None
+class Request(OurFields, gc=False):
+    input: str | list[str | int | list[int]] = ""
     encoding_format: str | None = None
     dimensions: Count = None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -18,17 +18,19 @@ from crossfade.core.errors import InvalidRequest
 from crossfade.core.exchange import Ability, ChatRequest, Continuation, OutputFormat, RequestFacts
 from crossfade.core.target import Dialect, Target
 from crossfade.wire import openai_request_shapes as shapes
-from crossfade.wire.bounds import has_more_parts, is_utf8
-from crossfade.wire.openai_bodies import Members, edited_body, read_members
+from crossfade.wire.members import Members, read_members
+from crossfade.wire.openai_bodies import edited_body
 from crossfade.wire.openai_canonical import read_canonical
-from crossfade.wire.openai_ours import (
-    MAX_FIELD,
+from crossfade.wire.ours import OUR_FIELDS, Ours, has_our_headers, with_headers
+from crossfade.wire.reading import (
+    BOM,
+    MAX_MESSAGES,
     MAX_MODEL,
-    OUR_FIELDS,
-    Ours,
-    has_our_headers,
+    MAX_TOOLS,
+    check_size,
     read_ours,
-    with_headers,
+    unreadable,
+    value_of,
 )
 
 DECIDING: Final = (
@@ -48,12 +50,6 @@ DECIDING: Final = (
 """Fields that must not come twice: two readers could then see two requests."""
 _MAX_N: Final = 128
 
-# What one request may make of the gateway's time: it is read in one go, while all others wait.
-MAX_PARTS: Final = 1_000_000
-"""Commas and opening brackets of a body; ten times what fills the largest window."""
-MAX_MESSAGES: Final = 20_000
-MAX_TOOLS: Final = 4096
-_LARGE: Final = 256 * 1024
 _MOST_DATA: Final = 10_000
 
 
@@ -63,20 +59,6 @@ _decode_text: Final = msgspec.json.Decoder(str).decode
 _decode_bool: Final = msgspec.json.Decoder(bool).decode
 _RARE: Final = frozenset(shapes.Request.__struct_fields__) - {"messages", "model", "stream"}
 """Fields that decide something and are not read on the short way."""
-_decode_any: Final = msgspec.json.Decoder().decode
-
-
-def _value(given: shapes.Request, field: str) -> Any:
-    """The value of a field that was left as JSON text; None where there is none. Raises InvalidRequest."""
-    raw = getattr(given, field)
-    if raw is shapes.NO:
-        return None
-    if len(raw) > MAX_FIELD:
-        raise InvalidRequest(f"`{field}` is longer than {MAX_FIELD // 1024} KiB.", param=field)
-    try:
-        return _decode_any(raw)
-    except (msgspec.DecodeError, RecursionError):  # a number that is out of all bounds passes as text at first
-        raise InvalidRequest(f"`{field}` cannot be read.", param=field) from None
 
 
 class ChatInbound:
@@ -152,15 +134,9 @@ class ChatInbound:
         return members.spliced(edits) if edits else members.raw
 
 
-_BOM: Final = b"\xef\xbb\xbf"
-
-
 def read_request(body: bytes, headers: Mapping[str, str]) -> ChatInbound:
     """The request in `body`. `headers` have lower-case names. Raises InvalidRequest naming the field."""
-    if len(body) > _LARGE and has_more_parts(body, MAX_PARTS):
-        raise InvalidRequest(f"The body has more than {MAX_PARTS:,} values.")
-    if not (body.isascii() or is_utf8(body)):
-        raise InvalidRequest("The body is not UTF-8.")
+    check_size(body)
     try:
         members = read_members(body)
         plain = _read_plain(members, headers)
@@ -170,12 +146,12 @@ def read_request(body: bytes, headers: Mapping[str, str]) -> ChatInbound:
     except RecursionError:
         raise InvalidRequest("The body is nested too deeply.") from None
     except msgspec.DecodeError as error:
-        if body.startswith(_BOM):
+        if body.startswith(BOM):
             return read_request(body[3:], headers)
-        raise _unreadable(body, error) from None
+        raise unreadable(body, error, read_canonical) from None
     if not members.can_splice:
         members.check_repeated(DECIDING)
-    ours = _ours(given, members.values, headers)
+    ours = read_ours(given, headers)
     limit = given.max_completion_tokens
     field: Literal["max_tokens", "max_completion_tokens"] | None = None
     if limit is not None:
@@ -236,7 +212,7 @@ def _facts(given: shapes.Request, body: bytes, limit: int | None) -> RequestFact
         has_other_tools=has_other_tools,
         tool_choice=_tool_choice(given),
         output=None if given.response_format is None else _output(given.response_format),
-        has_stop=bool(_value(given, "stop")),
+        has_stop=bool(value_of(given.stop, "stop")),
         logprobs=given.logprobs is True,
         audio=_wants_audio(given),
         thinking=_is_thinking(given),
@@ -282,9 +258,9 @@ def _tools(given: shapes.Request) -> tuple[frozenset[str], bool]:
 
 
 def _tool_choice(given: shapes.Request) -> Literal["auto", "none", "required", "named"]:
-    choice = _value(given, "tool_choice")
+    choice = value_of(given.tool_choice, "tool_choice")
     if choice is None:
-        choice = _value(given, "function_call")
+        choice = value_of(given.function_call, "function_call")
     if isinstance(choice, dict):
         if choice.get("type") == "allowed_tools":
             allowed = choice.get("allowed_tools")
@@ -319,11 +295,11 @@ def _output(format: shapes.ResponseFormat) -> OutputFormat | None:  # noqa: A002
 
 
 def _is_thinking(given: shapes.Request) -> bool:
-    thinking = _value(given, "thinking")
+    thinking = value_of(given.thinking, "thinking")
     if isinstance(thinking, dict) and thinking.get("type") in ("enabled", "adaptive"):
         return True
-    effort = _value(given, "reasoning_effort")
-    if effort is None and isinstance(reasoning := _value(given, "reasoning"), dict):
+    effort = value_of(given.reasoning_effort, "reasoning_effort")
+    if effort is None and isinstance(reasoning := value_of(given.reasoning, "reasoning"), dict):
         if reasoning.get("enabled") is False:
             return False
         effort = reasoning.get("effort") or reasoning.get("max_tokens") or reasoning.get("enabled")
@@ -331,7 +307,7 @@ def _is_thinking(given: shapes.Request) -> bool:
 
 
 def _wants_audio(given: shapes.Request) -> bool:
-    modalities = _value(given, "modalities")
+    modalities = value_of(given.modalities, "modalities")
     if modalities is not None and not (isinstance(modalities, list) and all(type(one) is str for one in modalities)):
         raise InvalidRequest("`modalities` must be a list of words.", param="modalities")
     return modalities is not None and "audio" in modalities
@@ -382,49 +358,3 @@ def _input_tokens(body: bytes) -> int:
         found_data = itertools.islice(_AUDIO_DATA.finditer(body), _MOST_DATA)
         size -= sum(len(match[1]) for match in found_data if len(match[1]) > 256)
     return max(size, 0) // 4
-
-
-# --- ours ----------------------------------------------------------------------------------------------------
-
-
-def _ours(given: shapes.Request, fields: Mapping[str, msgspec.Raw], headers: Mapping[str, str]) -> Ours:
-    if given.model and len(given.model) <= MAX_MODEL and not _says_more(given):
-        plain = Ours(model=given.model)
-        return with_headers(plain, headers) if headers and has_our_headers(headers) else plain
-    return read_ours(given.model, fields, headers)
-
-
-def _says_more(given: shapes.Request) -> bool:
-    return (
-        given.fallback_models is not shapes.NO
-        or given.fallback_on is not shapes.NO
-        or given.crossfade is not shapes.NO
-        or given.models is not shapes.NO
-        or given.fallbacks is not shapes.NO
-    )
-
-
-# --- what is wrong with a body -------------------------------------------------------------------------------
-
-
-_WHERE: Final = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
-
-
-def _unreadable(body: bytes, error: msgspec.DecodeError) -> InvalidRequest:
-    if not isinstance(error, msgspec.ValidationError):
-        return InvalidRequest(f"The body is no JSON: {str(error).removeprefix('JSON is malformed: ')}.")
-    match = _WHERE.match(str(error))
-    assert match is not None
-    path = match["path"]
-    if not path:
-        missing = re.search(r"missing required field `(\w+)`", str(error))
-        if missing is not None:
-            return InvalidRequest(f"`{missing[1]}` is missing.", param=missing[1], code="missing_required_parameter")
-        return InvalidRequest("The body must be a JSON object.")
-    if path.startswith(("messages", "tools")) and len(body) <= 4 * _LARGE:
-        try:
-            read_canonical(body)  # it knows the number of the message
-        except InvalidRequest as exact:
-            return exact
-    place = path.replace("[...]", "[]")
-    return InvalidRequest(f"`{place}`: {match['what'][:1].lower()}{match['what'][1:]}.", param=place)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import msgspec
 
-NO: Final = msgspec.Raw()
+from crossfade.wire.ours_shapes import NO, OurFields
 
 
 class Part(msgspec.Struct, gc=False):
@@ -49,9 +47,8 @@ class ResponseFormat(msgspec.Struct, gc=False):
     json_schema: JsonSchema | None = None
 
 
-class Request(msgspec.Struct, gc=False):
+class Request(OurFields, kw_only=True, gc=False):
     messages: list[Message]
-    model: str | None = None
     stream: bool | None = None
     n: int | None = None
     stream_options: StreamOptions | None = None
@@ -68,8 +65,3 @@ class Request(msgspec.Struct, gc=False):
     thinking: msgspec.Raw = NO
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
-    fallback_models: msgspec.Raw = NO
-    models: msgspec.Raw = NO
-    fallbacks: msgspec.Raw = NO
-    fallback_on: msgspec.Raw = NO
-    crossfade: msgspec.Raw = NO

@@ -309,12 +309,3 @@ def error_event(
 ) -> bytes:
     """An error as an event of a stream that has begun. No `[DONE]` follows it."""
     return b"data: %s\n\n" % error_body(message, type=type, code=code, param=param)
-
-
-def with_member(body: bytes, name: str, value: bytes) -> bytes:
-    """`body`, a JSON object, with one more top-level member; `value` is JSON text. Other bytes stay as they are."""
-    text = body.rstrip()
-    if text[-1:] != b"}":
-        return body
-    rest = text[:-1].rstrip()
-    return b"%s%s%s:%s}" % (rest, b"" if rest[-1:] == b"{" else b",", _encode(name), value)
