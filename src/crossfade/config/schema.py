@@ -357,6 +357,14 @@ class FileShape(Block, frozen=True, kw_only=True):
         dict[str, tuple[TargetFile, ...]],
         Key("", "Chains behind model names that no route serves; the name `*` stands for all others."),
     ] = {}
+    passthrough: Annotated[
+        str | None,
+        Key(
+            "",
+            "The provider that OpenAI's other endpoints (audio, images, files, moderations and the like) are passed to,"
+            " as they are and without any fallback.",
+        ),
+    ] = None
     gateway_keys: Annotated[tuple[GatewayKeyFile, ...], Key("", "The keys that applications use.")] = ()
     state_dir: Annotated[
         str | None, Key("~/.local/state/crossfade", "Folder for what crossfade keeps: journal, made keys.")

@@ -99,7 +99,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     `version` changes with every value in the file, not with comments and layout. `fallbacks` are chains behind
     model names that no route serves, `*` being all others. `notes` is what start-up tells, `warnings` is what is
-    probably a mistake. `facts` is the model catalogue that targets named by callers are made with.
+    probably a mistake. `passthrough` is the provider of endpoints that are passed on as they are. `facts` is the model
+    catalogue that targets named by callers are made with.
     """
 
     version: str
@@ -109,6 +110,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     routes: Mapping[str, Route] = {}
     fallbacks: Mapping[str, tuple[Rung, ...]] = {}
     default_policy: RoutePolicy = RoutePolicy()
+    passthrough: str | None = None
     gateway_keys: tuple[GatewayKey, ...] = ()
     state_dir: Path
     journal: JournalConfig

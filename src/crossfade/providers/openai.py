@@ -87,10 +87,11 @@ class OpenAIProvider(Provider):
         headers = self._known_headers.get(secret)
         if headers is None:
             self._secrets.learn(secret)
-            headers = self._known_headers[secret] = (_CONTENT_TYPE, *self._credential(secret))
+            headers = self._known_headers[secret] = (_CONTENT_TYPE, *self.credential(secret))
         return headers
 
-    def _credential(self, secret: str | None) -> tuple[tuple[str, str], ...]:
+    def credential(self, secret: str | None) -> tuple[tuple[str, str], ...]:
+        """The header that a key is sent in."""
         if secret is None or self.vendor.auth == "none":
             return ()
         if self.vendor.auth == "bearer":
