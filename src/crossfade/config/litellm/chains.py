@@ -100,6 +100,8 @@ class Chains:
                 made[name] = self._items(self._behind(entries, {key}), set())
             if not names and entries:
                 what = f"no model of the file that was carried over has the name {key!r} to itself"
+                if "*" in key:
+                    what = "behind a wildcard crossfade takes exact names, or '*' for all that no route serves"
                 self._ledger.say("dropped", entries[0].path[:-1], what)
         if self._defaults:
             made[ANY] = self._items(self._behind(self._defaults, set()), set())
@@ -161,11 +163,13 @@ class Chains:
         return sorted(self._groups[group], key=lambda one: (one.order, -(1.0 if one.weight is None else one.weight)))
 
     def _remark(self, own: Sequence[Deployment], special: Sequence[_Entry], is_general: bool) -> None:
-        if len({self._target(one) for one in own}) > 1:
-            what = f"the {len(own)} deployments of {own[0].group!r} are a chain: the first answers while it is well"
-            first = min(own, key=lambda one: one.path)
-            self._ledger.say("changed", (*first.path, "model_name"), f"{what} (no load balancing yet)")
         if len(own) > 1:
+            targets = len({self._target(one) for one in own})
+            what = f"the {len(own)} deployments of {own[0].group!r} are "
+            what += "one target with their keys, which share the load" if targets == 1 else f"a chain of {targets}:"
+            what += "" if targets == 1 else " the first answers while it is well (no load balancing yet)"
+            first = min(own, key=lambda one: one.path)
+            self._ledger.say("changed", (*first.path, "model_name"), what)
             for one in own:
                 for key in ("order", "weight"):
                     if getattr(one, key) not in (None, 0.0):
@@ -192,8 +196,7 @@ class Chains:
                 continue
             seen.add(name)
             yield from self._direct([entry])
-            if name in self._groups:
-                yield from self._behind(self._after(name, GENERAL), seen)
+            yield from self._behind(self._after(name, GENERAL), seen)
 
     def _direct(self, entries: Sequence[_Entry]) -> Iterator[Item]:
         for entry in entries:
@@ -296,9 +299,11 @@ class Chains:
             self._ledger.use(path)
             place = (*path, alias)
             name = target.get("model") if isinstance(target, dict) else target
-            if isinstance(target, dict) and "hidden" in target:
-                self._ledger.say("dropped", (*place, "hidden"), "crossfade does not list models yet")
-            if name not in self._groups:
+            for key in target if isinstance(target, dict) else ():
+                if key != "model":
+                    what = "crossfade does not list models yet" if key == "hidden" else "not known to the import"
+                    self._ledger.say("dropped", (*place, key), what)
+            if not isinstance(name, str) or name not in self._groups:
                 self._ledger.say("dropped", place, f"no model of the file that was carried over is called {name!r}")
             elif alias in self._groups or alias in taken:
                 self._ledger.say("dropped", place, "a model has this name itself, and its route serves it")

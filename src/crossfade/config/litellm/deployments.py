@@ -6,6 +6,7 @@ Decides what of a deployment can be said in crossfade. What cannot be carried at
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -14,7 +15,16 @@ import msgspec
 
 from crossfade.config.chains import DECIDED
 from crossfade.config.leaves import parse_base_url, parse_limit
-from crossfade.config.litellm.prefixes import PREFIXES, UNSUPPORTED, Prefix, is_chat, split_model, vendor_at
+from crossfade.config.litellm.prefixes import (
+    GENERIC,
+    PREFIXES,
+    UNSUPPORTED,
+    Prefix,
+    host_label,
+    is_chat,
+    split_model,
+    vendor_at,
+)
 from crossfade.config.litellm.report import Ledger
 from crossfade.config.litellm.variables import REFERENCE_START, Variables, referenced, variable_of
 from crossfade.config.problems import Path, Problems
@@ -53,6 +63,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     path: Path
     group: str
     model: str
+    prefix: str
     vendor: str
     base_url: str | None
     is_private: bool
@@ -79,7 +90,9 @@ class DeploymentReader:
         root = ledger.value if isinstance(ledger.value, dict) else {}
         self._items = root.get("model_list")
         self._credentials = _credentials(root.get("credential_list"))
-        self.variables = Variables({*referenced(root), *self._implicit()})
+        self._named: set[str] = set()
+        own = root.get("environment_variables")
+        self.variables = Variables({*referenced(root), *self._implicit(), *(own if isinstance(own, dict) else ())})
 
     def read(self) -> list[Deployment]:
         """Those that can be carried over, in the order of the file."""
@@ -87,15 +100,24 @@ class DeploymentReader:
             what = "has no list of models; those that LiteLLM keeps in its database are not in this file"
             self._problems.add(("model_list",), what)
             return []
-        found = []
+        found, lost = [], []
         for i, item in enumerate(self._items):
             path: Path = ("model_list", i)
             if (params := self._params(item, path)) is None:
                 continue
             try:
                 found.append(self._deployment(item, params, path))
-            except _Lost as lost:
-                self._ledger.say("lost", path, f"model {item['model_name']!r}: {lost}")
+            except _Lost as why:
+                lost.append((path, item["model_name"], str(why)))
+        served = {one.group for one in found}
+        for path, name, reason in lost:
+            if name in served:
+                self._ledger.say("dropped", path, f"a deployment of {name!r}, which others serve: {reason}")
+            else:
+                self._ledger.say("lost", path, f"model {name!r}: {reason}")
+        for name, (path, _) in self._credentials.items():
+            if name not in self._named:
+                self._ledger.say("dropped", path, "no model names this credential")
         return found
 
     def _implicit(self) -> set[str]:
@@ -103,7 +125,9 @@ class DeploymentReader:
         found = set()
         for item in self._items if isinstance(self._items, list) else []:
             params = item.get("litellm_params") if isinstance(item, dict) else None
-            if isinstance(params, dict) and not params.get("api_key") and isinstance(params.get("model"), str):
+            if not isinstance(params, dict) or params.get("api_key") or params.get("litellm_credential_name"):
+                continue
+            if isinstance(params.get("model"), str):
                 prefix, _ = split_model(params["model"], params.get("custom_llm_provider"))
                 row = PREFIXES.get(prefix or "")
                 found.add((row.key if row else None) or "")
@@ -122,6 +146,7 @@ class DeploymentReader:
         params = {}
         if isinstance(name := given.get("litellm_credential_name"), str) and name in self._credentials:
             place, values = self._credentials[name]
+            self._named.add(name)
             self._ledger.use((*path, "litellm_params", "litellm_credential_name"))
             self._ledger.use((*place, "credential_name"))
             params = {key: (value, (*place, "credential_values", key)) for key, value in values.items()}
@@ -147,6 +172,7 @@ class DeploymentReader:
             path=path,
             group=item["model_name"],
             model=model,
+            prefix=prefix,
             vendor=vendor,
             base_url=base_url,
             is_private=base_url is not None and _is_private(base_url, host, row),
@@ -223,11 +249,13 @@ class DeploymentReader:
             vendor = vendor_at(url, host, self._vendors) or "compatible"
         if vendor == "azure":
             url = url.partition("/openai")[0]
-        own = self._vendors.get(vendor)
-        if own is not None and own.base_url and (url == own.base_url or own.base_url.startswith(f"{url}/v")):
-            return vendor, None, host
         path_end = row.path if vendor == row.vendor else ""
-        return vendor, url if url.endswith(path_end) else url + path_end, host
+        url = url if url.endswith(path_end) else url + path_end
+        own = self._vendors.get(vendor)
+        here = url.replace("://localhost:", "://127.0.0.1:")
+        if own is not None and own.base_url and (here == own.base_url or own.base_url.startswith(f"{here}/v")):
+            return vendor, None, host
+        return vendor, url, host
 
     # --- its key ---
 
@@ -244,7 +272,7 @@ class DeploymentReader:
             return None
         if key.startswith(REFERENCE_START):
             raise _Lost("its api_key names no environment variable")
-        name = self.variables.name_for(key, row.key or f"{prefix.upper()}_API_KEY")
+        name = self.variables.name_for(key, _wanted_variable(prefix, row, vendor, base_url))
         self._ledger.say("to_do", path, f"keys stay out of the output: put this one into the variable {name}")
         return name
 
@@ -303,6 +331,14 @@ class DeploymentReader:
                 found[key] = value
                 self._ledger.use((*path, name))
         return found
+
+
+def _wanted_variable(prefix: str, row: Prefix, vendor: str, base_url: str | None) -> str:
+    """What to call the variable of a key that stands in the input."""
+    if prefix in GENERIC and vendor == "compatible" and base_url is not None:
+        label = (host_label(base_url) or "server").upper()
+        return re.sub(r"[^A-Z0-9]+", "_", label if label[0].isalpha() else f"LOCAL_{label}") + "_API_KEY"
+    return row.key or re.sub(r"[^A-Z0-9]+", "_", prefix.upper()) + "_API_KEY"
 
 
 def timer(ledger: Ledger, value: object, path: Path) -> str | None:

@@ -6,10 +6,12 @@ dialect for is named with the reason.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -101,6 +103,8 @@ UNSUPPORTED: Final[Mapping[str, str]] = MappingProxyType(
 _INFERRED: Final = (("ft:gpt-", "openai"), ("gpt-", "openai"), ("o1", "openai"), ("o3", "openai"), ("o4", "openai"))
 _INFERRED_MORE: Final = (("chatgpt-", "openai"), ("claude-", "anthropic"), ("command-", "cohere_chat"))
 _NO_CHAT: Final = re.compile(r"embed|rerank|moderation|dall-e|gpt-image|whisper|transcribe|(^|[-/])tts(-|$)")
+GENERIC: Final = frozenset({"openai", "openai_like", "custom_openai"})
+"""Prefixes that say nothing of whose server it is."""
 CHAT_MODES: Final = ("chat", "completion", "responses")
 
 
@@ -130,3 +134,20 @@ def vendor_at(base_url: str, host: str, vendors: Mapping[str, Vendor]) -> str | 
         if own and own == base_url.partition("://")[2].partition("/")[0] and ":" not in host and row.auth != "none":
             return row.name
     return None
+
+
+def host_label(base_url: str | None) -> str | None:
+    """What tells a server from others: the first telling part of its name, or its port; None where only the
+    environment knows."""
+    parts = urlsplit(base_url or "")
+    host = parts.hostname or ""
+    if not host or "$" in host:
+        return None
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        labels = [part for part in host.split(".")[:-1] if part not in ("api", "www")]
+        label = labels[0] if labels else host.split(".")[0]
+        if host != "localhost" and label[:1].isalnum() and label.isascii():
+            return label
+    return str(parts.port or 80)

@@ -6,16 +6,15 @@ share the load; all others are providers of their own.
 
 from __future__ import annotations
 
-import ipaddress
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
 from crossfade.config.build import is_plain_name
 from crossfade.config.litellm.deployments import Deployment
+from crossfade.config.litellm.prefixes import GENERIC, host_label
 from crossfade.config.problems import Path
 
 
@@ -84,7 +83,7 @@ def _names(sets: Sequence[Sequence[Deployment]]) -> list[str]:
     names: dict[int, str] = {}
     for i in sorted(range(len(sets)), key=lambda i: heads[i] is None):
         name = heads[i] or wanted[i]
-        if heads[i] is None and (often[name] > 1 or name in taken) and (label := _label(sets[i][0].base_url)):
+        if heads[i] is None and (often[name] > 1 or name in taken) and (label := host_label(sets[i][0].base_url)):
             name = name if name.endswith(label) else f"{name}-{label}"
         base, number = name, 2
         while name in taken:
@@ -95,26 +94,12 @@ def _names(sets: Sequence[Sequence[Deployment]]) -> list[str]:
 
 
 def _wanted(one: Deployment) -> str:
-    if one.vendor != "compatible" or one.base_url is None:
+    if one.vendor != "compatible":
         return one.vendor
-    label = _label(one.base_url)
+    if one.prefix not in GENERIC:
+        return one.prefix
+    label = host_label(one.base_url)
     return label if label and label[0].isalpha() else "local" if label else "server"
-
-
-def _label(base_url: str | None) -> str | None:
-    """What tells a host from others: the first telling part of its name, or its port."""
-    parts = urlsplit(base_url or "")
-    host = parts.hostname or ""
-    if not host or "$" in host:
-        return None
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        labels = [part for part in host.split(".")[:-1] or [host] if part not in ("api", "www")]
-        label = labels[0] if labels else host.split(".")[0]
-        if host != "localhost" and _is_provider_name(label):
-            return label
-    return str(parts.port or 80)
 
 
 def _is_provider_name(name: str) -> bool:

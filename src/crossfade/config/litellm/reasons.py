@@ -12,9 +12,7 @@ from typing import Final
 from crossfade.config.problems import Path
 
 _LIMITS: Final = "crossfade keeps no rate limits of its own yet; it heeds a provider's 429 and leaves the target out"
-_BALANCE: Final = (
-    "crossfade has no pools yet: deployments of a name are a chain, the first answers while it is well"
-)
+_BALANCE: Final = "crossfade has no pools yet: deployments of a name are a chain, the first answers while it is well"
 _BREAKER: Final = "crossfade's breakers have thresholds of their own (docs/policies/health.md)"
 _RETRY: Final = "crossfade asks the same target again only where that helps, and then the next (docs/policies/retry.md)"
 _COST: Final = "prices come from crossfade's catalogue"
@@ -110,7 +108,8 @@ _TOP: Final = {
     "guardrails": "crossfade checks answers by `validate` of a route only",
     "mcp_servers": "crossfade serves /v1/chat/completions only",
     "include": "other files are not read; import each of them, or join them first",
-    "credential_list": "no model names this credential",
+    "credential_list": "holds no credential that a model names",
+    "credential_info": "says something to people only",
 }
 REASONS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
     {
@@ -127,11 +126,9 @@ REASONS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
 
 def reason_for(path: Path) -> str:
     """Why nothing of the setting at `path` was carried over."""
-    if path[0] == "credential_list":
-        return _TOP["credential_list"]
     names = [part for part in path if isinstance(part, str)]
     section = names[-2] if len(names) > 1 else ""
-    known = REASONS.get(section, {})
+    known = REASONS.get(section, _TOP if path[0] == "credential_list" else {})
     if section == "litellm_params" and names[-1] not in known:
         return "not known to the import; a parameter of requests can be given under `set` of the target"
     return known.get(names[-1], "not known to the import, and without a counterpart that it knows of")

@@ -142,9 +142,8 @@ def _items(chain: Sequence[Item], indent: str) -> Iterator[str]:
         text = scalar(item.target)
         if item.settings:
             text = _flow({"target": item.target, **item.settings})
-        note = (
-            f"    # {_comment(item.via)}, its fallback" if item.via != via and item.via not in ("", item.target) else ""
-        )
+        is_next = item.via != via and item.via not in ("", item.target)
+        note = f"    # fallback: {_comment(item.via)}" if is_next else ""
         via = item.via
         yield f"{indent}- {text}{note}"
 
