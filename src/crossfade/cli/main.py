@@ -1,7 +1,7 @@
 """The command line: `crossfade COMMAND`. Commands are imported when they run, so that `--help` is quick.
 
-Exit codes: 0 good, 2 the configuration or the command line is wrong, 1 anything else. Expected errors end in a
-message, never in a traceback.
+Exit codes: 0 good, 2 the configuration or the command line is wrong, 1 anything else; `import` has one of its own.
+Expected errors end in a message, never in a traceback.
 """
 
 from __future__ import annotations

@@ -348,11 +348,13 @@ def timer(ledger: Ledger, value: object, path: Path) -> str | None:
         return f"${{{name}}}"
     try:
         seconds = parse_limit(float(value) if isinstance(value, str) else value)
+        text = f"{seconds:.3f}".rstrip("0").rstrip(".") + "s"
+        parse_limit(text)  # a time below a millisecond is none
     except ValueError as error:
         ledger.say("dropped", path, f"no time that crossfade takes: {error}")
         return None
     ledger.use(path)
-    return f"{seconds:.3f}".rstrip("0").rstrip(".") + "s"
+    return text
 
 
 def _credentials(value: object) -> dict[str, tuple[Path, Mapping[str, Any]]]:
