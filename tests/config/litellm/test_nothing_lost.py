@@ -114,6 +114,27 @@ def test_the_samples_have_keys_that_could_get_out() -> None:
     assert len(found) > 10
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        "extra_body: {upstream_api_key: hidden-1234}",
+        "extra_body: {nested: {password: hidden-1234}}",
+        "user: sk-hidden-1234",
+        "timeout: hidden-1234",
+        "timeout: [hidden-1234]",
+        "api_base: 'https://me:hidden-1234@llm.example/v1'",
+        "api_base: 'https://llm.example/v1?key=hidden-1234'",
+        "aws_secret_access_key: hidden-1234",
+        "extra_headers: {Authorization: hidden-1234}",
+    ],
+)
+def test_a_key_in_an_unlikely_place_does_not_get_out(more: str) -> None:
+    params = f"{{model: openai/gpt-4o, api_key: os.environ/KEY, max_tokens: 5, {more}}}"
+    translation = of(f"model_list:\n  - model_name: m\n    litellm_params: {params}\n")
+    assert "hidden-1234" not in all_text(translation)
+    assert translation.lost or "set: {max_tokens: 5}" in (translation.text or "")
+
+
 def test_equal_keys_are_one_variable_and_others_are_not() -> None:
     text = made("keys").text or ""
     assert made("keys").variables == tuple(

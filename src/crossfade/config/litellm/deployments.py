@@ -52,6 +52,10 @@ FACTS: Final = {
 """Facts of `model_info` and what crossfade calls them."""
 TIMERS: Final = {"timeout": "attempt_timeout", "request_timeout": "attempt_timeout"}
 STREAM_TIMERS: Final = {"stream_timeout": "first_content_timeout"}
+_SECRET: Final = re.compile(
+    r'"[^"]*(key|api_?token|access_?token|secret|password|auth|credential)[^"]*":|\bsk-', re.IGNORECASE
+)
+"""A parameter by such a name, or with such a value, in the JSON of parameters."""
 _PRIVATE_ENDS: Final = (".local", ".internal", ".lan", ".svc", ".corp", ".home", ".intranet")
 
 
@@ -319,6 +323,9 @@ class DeploymentReader:
         if "${" in text or REFERENCE_START in text or plain != given:
             self._ledger.say("dropped", path, "its value comes from the environment, or JSON cannot express it")
             return {}
+        if _SECRET.search(text):
+            self._ledger.say("dropped", path, "looks as if it held a key, and keys stay out of the output")
+            return {}
         self._ledger.say("changed", path, "a default in LiteLLM; here it replaces what the caller sends (`set`)")
         return plain
 
@@ -350,8 +357,8 @@ def timer(ledger: Ledger, value: object, path: Path) -> str | None:
         seconds = parse_limit(float(value) if isinstance(value, str) else value)
         text = f"{seconds:.3f}".rstrip("0").rstrip(".") + "s"
         parse_limit(text)  # a time below a millisecond is none
-    except ValueError as error:
-        ledger.say("dropped", path, f"no time that crossfade takes: {error}")
+    except ValueError:  # its message shows the value
+        ledger.say("dropped", path, "no time that crossfade takes: seconds, above zero")
         return None
     ledger.use(path)
     return text
