@@ -100,8 +100,12 @@ UNSUPPORTED: Final[Mapping[str, str]] = MappingProxyType(
 )
 """Prefixes that cannot, and why."""
 
-_INFERRED: Final = (("ft:gpt-", "openai"), ("gpt-", "openai"), ("o1", "openai"), ("o3", "openai"), ("o4", "openai"))
-_INFERRED_MORE: Final = (("chatgpt-", "openai"), ("claude-", "anthropic"), ("command-", "cohere_chat"))
+_INFERRED: Final = {
+    **dict.fromkeys(("ft:gpt-", "gpt-", "chatgpt-", "o1", "o3", "o4"), "openai"),
+    "claude-": "anthropic",
+    "command-": "cohere_chat",
+}
+"""Beginnings of names that LiteLLM knows without a prefix."""
 _NO_CHAT: Final = re.compile(r"embed|rerank|moderation|dall-e|gpt-image|whisper|transcribe|(^|[-/])tts(-|$)")
 GENERIC: Final = frozenset({"openai", "openai_like", "custom_openai"})
 """Prefixes that say nothing of whose server it is."""
@@ -116,7 +120,7 @@ def split_model(model: str, provider: object) -> tuple[str | None, str]:
         return provider, rest if slash and head == provider else model
     if slash and rest and (head in PREFIXES or head in UNSUPPORTED):
         return head, rest
-    for beginning, prefix in (*_INFERRED, *_INFERRED_MORE):
+    for beginning, prefix in _INFERRED.items():
         if model.startswith(beginning):
             return prefix, model
     return (head, rest) if slash and rest else (None, model)
