@@ -162,7 +162,7 @@ class DeploymentReader:
         assert isinstance(info, dict)
         prefix, model = self._model(params)
         if not is_chat(model, info.get("mode")):
-            raise _Lost("no chat model, and crossfade takes /v1/chat/completions only so far")
+            raise _Lost("no chat model; routes of embeddings are written by hand, others are for `passthrough`")
         row = PREFIXES[prefix]
         vendor, base_url, host = self._place(prefix, row, params)
         variable = self._variable(prefix, row, vendor, base_url, params)
