@@ -15,6 +15,7 @@ import pytest
 from crossfade.config.loader import load_config
 from crossfade.core.events import Event
 from crossfade.edge.intake import Caller
+from crossfade.edge.openai_chat import CHAT_COMPLETIONS
 from crossfade.engine import headers
 from crossfade.gateway import Gateway
 from crossfade.providers.registry import VENDORS
@@ -81,7 +82,7 @@ async def opened(tmp_path: Path, simulator: ProviderSimulator, recorder: Any) ->
 def begun(gateway: Gateway, *, stream: bool) -> Brittle:
     body = {"model": "chat", "stream": stream, "messages": [{"role": "user", "content": "Hello"}]}
     downstream = Brittle()
-    gateway.app.ask(json.dumps(body).encode(), Caller.of({}, None), perf_counter(), downstream)
+    gateway.app.ask(CHAT_COMPLETIONS, json.dumps(body).encode(), Caller.of({}, None), perf_counter(), downstream)
     return downstream
 
 
