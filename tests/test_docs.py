@@ -6,6 +6,7 @@ import ast
 import inspect
 import re
 import shlex
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType, ModuleType
@@ -23,7 +24,7 @@ from crossfade.core import backoff, breaker, budget, dispatch, ejection, health,
 from crossfade.core.events import AttemptRow, Event, RequestEnded
 from crossfade.core.failure import DISPOSITIONS, FALLBACK_WORDS, FailureReason, FallBack, HealthEffect, Origin, Retry
 from crossfade.core.policy import BreakerPolicy, HealthPolicy, RetryPolicy, StreamPolicy
-from crossfade.edge import auth, intake
+from crossfade.edge import auth, intake, models
 from crossfade.engine import engine, relay
 from crossfade.providers.compatible import VENDORS
 from crossfade.simulator.faults import FAULTS, Step
@@ -159,7 +160,7 @@ FIXED = {
         MappingProxyType({RetryPolicy: frozenset({"max_wait", "delay", "max_attempts", "budget_ratio"})}),
         (budget, dispatch),
     ),
-    "requests.md": Fixed(modules=(ours, reading, members, directory, auth, intake)),
+    "requests.md": Fixed(modules=(ours, reading, members, directory, auth, intake, models)),
 }
 SETTINGS_OF_POLICY = {
     "CONNECT_TIMEOUT",
@@ -443,8 +444,24 @@ def test_examples_of_requests_are_accepted(block: Block) -> None:
     value = msgspec.json.decode(block.text)
     if "messages" in value:
         read_request(block.text.encode(), {})
+    elif value.get("object") == "model":
+        check_model(value)
     elif "event" not in value:  # lines of the journal are compared with its events by their own test
         assert value.keys() <= {"crossfade", "error"}
+
+
+def check_model(example: dict[str, Any]) -> None:
+    """What the gateway of the README's first configuration says of this model."""
+    (readme,) = [block for block in BLOCKS if block.page == "README.md" and language_of(block) == "yaml"]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "crossfade.yaml"
+        file.write_text(readme.text)
+        directory_of_file = directory.Directory(load_config(file, ENVIRON, VENDORS))
+    answer = models.Models(directory_of_file).answer(example["id"], "", bound_route=None, is_anthropic=False)
+    assert msgspec.json.decode(answer) == example
+    shown = {*example, *example["crossfade"], *example["crossfade"]["targets"][0]}
+    said = {word for cell in tables_with(REQUESTS, "member", "meaning")[0].column("member") for word in words(cell)}
+    assert said == shown - {"id", "object", "crossfade", "target"}
 
 
 @pytest.mark.parametrize("block", of_language("sh", "bash", "shell", "console"), ids=str)

@@ -115,6 +115,15 @@ WRONG = [
     ("providers: {openai: {idle_timeout: .inf}}", 1, "providers.openai.idle_timeout", "more than a week"),
     ("providers: {openai: {models: {a: {windw: 1}}}}", 1, "providers.openai.models.a.windw", "'window'"),
     ("providers: {openai: {models: {g-5.4: {window: x}}}}", 1, 'providers.openai.models."g-5.4".window', "whole"),
+    ("providers: {openai: {models: {a: {price_in: -1}}}}", 1, "providers.openai.models.a.price_in", "is no price"),
+    ("providers: {openai: {models: {a: {price_in: true}}}}", 1, "providers.openai.models.a.price_in", "is no price"),
+    ("providers: {openai: {models: {a: {price_in: .nan}}}}", 1, "providers.openai.models.a.price_in", "is no price"),
+    (
+        "providers: {openai: {models: {a: {price_out: 0.000015}}}}",
+        1,
+        "providers.openai.models.a.price_out",
+        "1.5e-05 looks like the price of one token; write it per million tokens, as 15",
+    ),
     # routes
     (BASE + "routes:\n  r: {}", 3, "routes.r", "chain is missing"),
     (BASE + "routes:\n  r:\n    chain: []", 4, "routes.r.chain", "chain is empty"),

@@ -9,6 +9,7 @@ import pytest
 
 from crossfade.config.advice import NO_CHAIN
 from crossfade.config.catalogue import ModelFacts
+from crossfade.config.directory import Directory
 from crossfade.config.leaves import Address
 from crossfade.config.loader import find_config, load_config
 from crossfade.config.problems import ConfigErrors
@@ -16,7 +17,7 @@ from crossfade.config.secrets import SecretRef, hash_key
 from crossfade.core.exchange import Ability
 from crossfade.core.failure import DEFAULT_FALLBACK, FailureReason
 from crossfade.core.policy import CommitPolicy, RetryPolicy, RoutePolicy, TimeoutPolicy
-from crossfade.core.target import Vendor
+from crossfade.core.target import Target, Vendor
 from crossfade.providers.compatible import VENDORS as ROWS
 from tests.config.samples import ENVIRON, EXAMPLE, VENDORS, Folder, facts
 
@@ -132,6 +133,96 @@ routes: {chat: {chain: [openai/a, openai/b]}}
     assert first.lacks == {Ability.TOOLS, Ability.JSON_SCHEMA}
     assert (first.price_in, first.assembles) == (0.5, True)
     assert (second.prefill, second.window, second.lacks) == (False, None, frozenset())
+
+
+EMBEDDINGS = facts({("openai", "embed-1"): ModelFacts(is_embedding=True)})
+PAIR = "providers: {openai: {}, other: {dialect: openai, base_url: 'http://127.0.0.1:9/v1', models: {%s}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("chain", "models"),
+    [
+        ("[openai/embed-1, other/maker/embed-1]", ""), ("[other/embed-9, openai/chat]", ""),
+        ("[openai/embed-1, other/x]", "x: {embedding: maker/embed-1}"),
+        ("[other/x, other/y]", "x: {embedding: e}, y: {embedding: e}"),
+    ],
+)  # fmt: skip
+def test_a_chain_of_one_embedding_model_is_taken(folder: Folder, chain: str, models: str) -> None:
+    text = PAIR % models + f"routes: {{search: {{chain: {chain}}}}}"
+    assert folder.load(text, facts=EMBEDDINGS).routes["search"].chain
+
+
+@pytest.mark.parametrize(
+    ("chain", "models", "place"),
+    [
+        ("[openai/embed-1, other/embed-2]", "", 1), ("[other/chat, openai/embed-1]", "", 1),
+        ("[openai/embed-1, other/embed-1, other/x]", "x: {embedding: embed-2}", 2),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("where", ["routes: {search: {chain: %s}}", "fallbacks: {name: %s}"])
+def test_a_chain_of_two_embedding_models_is_refused(
+    folder: Folder, chain: str, models: str, place: int, where: str
+) -> None:
+    text = PAIR % models + f"{where % chain}"
+    with pytest.raises(ConfigErrors) as caught:
+        folder.load(text, facts=EMBEDDINGS)
+    (error,) = caught.value.errors
+    assert error.field is not None and error.field.endswith(f"[{place}]") and error.line == 2
+    assert "cannot be mixed" in error.message and "embedding:" in error.message
+
+
+CATALOGUE = ModelFacts(
+    window=10, lacks=frozenset({Ability.VISION}), always_thinks=True, is_slow=True, price_in=0.5, price_out=0.75
+)
+NOTHING_KNOWN = ModelFacts()
+
+
+@pytest.mark.parametrize("known", [CATALOGUE, NOTHING_KNOWN, None], ids=["known", "partly known", "unknown"])
+@pytest.mark.parametrize(
+    ("said", "field", "value"),
+    [
+        ("window: 20", "window", 20),
+        ("thinking: false", "always_thinks", False),
+        ("thinking: true", "always_thinks", True),
+        ("slow: false", "is_slow", False),
+        ("slow: true", "is_slow", True),
+        ("price_in: 2.50", "price_in", 0.0000025),
+        ("price_in: 0", "price_in", 0.0),
+        ("price_in: 0.1", "price_in", 0.0000001),
+        ("price_in: '${PRICE}'", "price_in", 0.0000125),
+        ("price_out: 15", "price_out", 0.000015),
+        ("prefill: true", "prefill", True),
+        *[(f"{one}: false", "lacks", frozenset({one})) for one in Ability],
+        *[(f"{one}: true", "lacks", frozenset()) for one in Ability],
+    ],
+)
+def test_each_fact_of_the_catalogue_can_be_said_otherwise(
+    folder: Folder, said: str, field: str, value: object, known: ModelFacts | None
+) -> None:
+    catalogue = facts({} if known is None else {("openai", "m"): known})
+
+    def target(text: str) -> Target:
+        models = f"models: {{m: {{{text}}}}}"
+        loaded = folder.load(
+            f"providers: {{openai: {{{models}}}}}\nroutes: {{r: {{chain: [openai/m]}}}}",
+            {**ENVIRON, "PRICE": "12.5"},
+            catalogue,
+        )
+        return loaded.routes["r"].chain[0].targets[0]
+
+    without = target("")
+    if isinstance(value, frozenset):
+        ability = Ability(said.partition(":")[0])
+        value = (without.lacks - {ability}) | value
+    assert target(said) == msgspec.structs.replace(without, **{field: value}), "and nothing else changes"
+
+
+def test_facts_that_are_said_are_those_of_names_that_callers_send(folder: Folder) -> None:
+    text = "providers: {openai: {models: {m: {window: 7, price_in: 1, price_out: 2, tools: false}}}}"
+    rung = Directory(folder.load(text)).rung_for("openai/m")
+    assert rung is not None
+    target = rung.targets[0]
+    assert (target.window, target.price_in, target.price_out, target.lacks) == (7, 1e-06, 2e-06, {Ability.TOOLS})
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,7 @@ def test_good_files_are_good_by_the_schema_too(folder: Folder, text: str) -> Non
         "providers: {openai: , local: {api_keys: [file:x, env:Y]}}",
         "routes: {r: {chain: [a/b, {target: a/c, set: {x: [1]}, drop: [y], idle_timeout: 3}]}}",
         "fallbacks: {'*': [a/b], x: []}",
+        "providers: {x: {models: {m: {price_in: 2.5, price_out: 0}, n: {price_in: '${PRICE}'}}}}",
     ],
 )
 def test_what_the_reader_takes_the_schema_takes(text: str) -> None:
@@ -84,6 +85,8 @@ def test_what_the_reader_takes_the_schema_takes(text: str) -> None:
         "providers: {x: {api_keys: env:X}}",
         "providers: {x: {idle_timeout: soon}}",
         "providers: {x: {idle_timeout: 0}}",
+        "providers: {x: {models: {m: {price_in: 0.0000025}}}}",
+        "providers: {x: {models: {m: {price_out: dear}}}}",
         "routes: {r: {chain: a/b}}",
         "routes: {r: {chain: [{pool: x}]}}",
         "routes: {r: {commit: later}}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from crossfade.core.failure import FailureReason, fallback_reasons
+from crossfade.core.failure import FailureReason, Origin, fallback_reasons
 from crossfade.core.steps import Deliver, Send, Wait
 from tests.core.walking import Course, rung
 
@@ -134,6 +134,23 @@ def test_later_rungs_defect_is_told_and_the_walk_goes_on(reason: str) -> None:
     course.fail(reason)
     course.send("c/m")
     assert course.defects() == [("b/m", reason)]
+
+
+def test_a_target_that_cannot_be_asked_at_all_is_passed_over_wherever_it_stands() -> None:
+    course = Course("a/m", "b/m", "c/m")
+    course.send("a/m")
+    course.fail("invalid_request", origin=Origin.LOCAL, status=400)
+    course.send("b/m")
+    course.fail("invalid_request", status=400)
+    end = course.given_up()
+    assert end.status == 400 and course.defects() == [], "the first target that was called has said so"
+
+
+def test_the_last_target_that_cannot_be_asked_says_why() -> None:
+    course = Course("a/m")
+    course.send("a/m")
+    course.fail("invalid_request", origin=Origin.LOCAL, status=400, message="`n` must be 1")
+    assert "must be 1" in course.given_up().message
 
 
 def test_a_second_call_of_the_first_target_is_no_later_rung() -> None:

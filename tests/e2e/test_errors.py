@@ -336,7 +336,7 @@ def test_a_fault_of_ours_ends_the_request_and_no_other(simulator: ProviderSimula
 
                     return Reader()
 
-                def completion(self, body: bytes) -> Any:
+                def completion(self, body: bytes, facts: Any) -> Any:
                     raise IndexError("unforeseen")
 
                 def failure(self, *_: Any) -> Any:

@@ -73,6 +73,20 @@ def test_model_names(simulator: ProviderSimulator) -> None:
     run(main())
 
 
+def test_what_an_answer_cost_is_reckoned_by_the_prices_of_the_file(simulator: ProviderSimulator) -> None:
+    async def main() -> None:
+        more = {"a": "models: {gpt-5.4: {price_in: 1000, price_out: 3000}}"}
+        async with chain_stage(simulator, {"a": "openai"}, more=more) as stage:
+            usage = (await stage.ask()).usage
+            expected = usage.prompt_tokens * 0.001 + usage.completion_tokens * 0.003
+            assert stage.record.last.cost_usd == pytest.approx(expected)
+            found = await stage.client.models.retrieve(f"{stage.mark}a/gpt-5.4")
+            shown = (found.model_extra or {})["crossfade"]["targets"][0]
+            assert (shown["usd_per_input_token"], shown["usd_per_output_token"]) == (0.001, 0.003)
+
+    run(main())
+
+
 def test_the_answer_names_the_served_model(simulator: ProviderSimulator) -> None:
     async def main() -> None:
         async with chain_stage(simulator, THREE) as stage:

@@ -58,7 +58,7 @@ class Runner:
     def reader(self, facts: Any) -> Reader:
         return self.events
 
-    def completion(self, body: bytes) -> Failure:
+    def completion(self, body: bytes, facts: Any) -> Failure:
         self.bodies.append(body)
         return SOMETHING
 

@@ -248,7 +248,7 @@ def test_an_error_inside_a_200_has_the_class_of_its_status(
     status: int, kind: str, message: str, reason: FailureReason
 ) -> None:
     body = envelope(kind, message, request_id="req_1")
-    found = PROVIDER.completion(body)
+    found = PROVIDER.completion(body, RequestFacts())
     assert isinstance(found, Failure)
     assert (found.reason, found.request_id) == (reason, "req_1")
     reader = PROVIDER.reader(RequestFacts())
@@ -295,6 +295,6 @@ def test_the_request_id_is_the_header_or_the_bodys() -> None:
 
 def test_a_whole_answer_is_a_completion() -> None:
     body = b'{"type":"message","id":"m","content":[{"type":"text","text":"x"}],"stop_reason":"end_turn"}'
-    found = PROVIDER.completion(body)
+    found = PROVIDER.completion(body, RequestFacts())
     assert isinstance(found, Completion)
     assert found.choices[0].text == "x"

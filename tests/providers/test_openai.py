@@ -418,7 +418,7 @@ FINISHES = {
 @pytest.mark.parametrize("name", _names("buffered"))
 def test_recorded_answers_are_read(name: str) -> None:
     recording = load(name)
-    completion = provider_for(vendor_of(name)).completion(recording["response"]["body"].encode())
+    completion = provider_for(vendor_of(name)).completion(recording["response"]["body"].encode(), RequestFacts())
     if name in NO_ANSWER:
         assert isinstance(completion, Failure)
         assert completion.reason is NO_ANSWER[name]
@@ -445,7 +445,7 @@ def test_recorded_answers_are_read(name: str) -> None:
             assert completion.usage.prompt + completion.usage.completion == total
         else:
             assert completion.usage.completion == given["usage"]["completion_tokens"]
-    written = provider_for(VENDORS["openai"]).completion(write_completion(completion))
+    written = provider_for(VENDORS["openai"]).completion(write_completion(completion), RequestFacts())
     assert isinstance(written, Completion)
     assert [(one.text, one.reasoning, one.finish) for one in written.choices] == [
         (one.text, one.reasoning, one.finish) for one in completion.choices

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from crossfade.core.errors import InvalidRequest
-from crossfade.core.exchange import Completion
+from crossfade.core.exchange import Completion, RequestFacts
 from crossfade.core.failure import Failure, FailureReason
 from crossfade.providers.compatible import VENDORS
 from crossfade.providers.openai import OpenAIProvider
@@ -113,7 +113,7 @@ def test_a_callers_expression_is_bounded_in_work() -> None:
 
 
 def read(body: bytes) -> object:
-    return OpenAIProvider(VENDORS["compatible"]).completion(body)
+    return OpenAIProvider(VENDORS["compatible"]).completion(body, RequestFacts())
 
 
 @pytest.mark.parametrize(

@@ -255,9 +255,16 @@ def _model(file: ModelFile) -> ModelSettings:
         lacks=frozenset(ability for ability, value in said.items() if value is False),
         always_thinks=file.thinking,
         is_slow=file.slow,
+        price_in=_per_token(file.price_in),
+        price_out=_per_token(file.price_out),
         prefill=file.prefill,
+        embedding=file.embedding,
         timeouts=timeouts_of(file),
     )
+
+
+def _per_token(per_million: float | None) -> float | None:
+    return None if per_million is None else round(per_million / 1_000_000, 15)
 
 
 def is_plain_name(name: str) -> bool:

@@ -28,6 +28,7 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     price_in: float | None = None
     price_out: float | None = None
     is_chat: bool = True
+    is_embedding: bool = False
     only_responses: bool = False
     retires: str | None = None
 
@@ -108,6 +109,7 @@ def facts_of(vendor: str, model: str) -> ModelFacts | None:
         price_in=row.price_in,
         price_out=row.price_out,
         is_chat=row.mode == "chat",
+        is_embedding=row.mode == "embedding",
         only_responses=row.responses_only,
         retires=row.retires,
     )

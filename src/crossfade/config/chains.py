@@ -11,7 +11,7 @@ from crossfade.config.build import is_plain_name, timeouts_of
 from crossfade.config.catalogue import Facts
 from crossfade.config.naming import has_model, providers_of
 from crossfade.config.problems import Path, Problems, did_you_mean
-from crossfade.config.rungs import make_rung
+from crossfade.config.rungs import make_rung, stranger
 from crossfade.config.schema import RouteFile, TargetFile
 from crossfade.config.settings import DEFAULT_ROUTE, ProviderConfig
 from crossfade.core.failure import DEFAULT_FALLBACK
@@ -91,6 +91,8 @@ class ChainBuilder:
                 continue
             seen[rung.name] = i
             rungs.append(rung)
+        if (odd := stranger(rungs)) is not None:
+            self._problems.add((*path, seen[rungs[odd].name]), _other_vectors(rungs[odd], rungs[0]))
         return tuple(rungs)
 
     def _rung(self, entry: TargetFile, path: Path) -> Rung | None:
@@ -213,4 +215,13 @@ def policy_of(file: RouteFile) -> RoutePolicy:
             min_chars=checks.min_chars, finish=checks.finish, match=checks.match, not_match=checks.not_match
         ),
         stream_upstream=file.stream_upstream or "auto",
+    )
+
+
+def _other_vectors(rung: Rung, first: Rung) -> str:
+    target = rung.targets[0]
+    return (
+        f"{rung.name!r} embeds with another model than {first.name!r}, and vectors of two models cannot be mixed;"
+        f" remove it, or if it is the same model say so: providers.{target.provider}.models.{target.model}.embedding:"
+        f" {first.targets[0].embedding}"
     )

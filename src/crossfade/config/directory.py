@@ -8,7 +8,7 @@ A caller can never name a host, only providers of the file.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from crossfade.config.naming import resolve_name
 from crossfade.config.problems import did_you_mean
@@ -81,14 +81,18 @@ class Directory:
             rungs += found
         return _distinct(rungs)
 
-    def unknown(self, name: str, param: str = "model") -> UnknownRoute:
-        """The error for a name that stands for nothing, with the nearest that does."""
+    def unknown(self, name: str, param: str = "model", among: Sequence[str] = ()) -> UnknownRoute:
+        """The error for a name that stands for nothing, with the nearest that does. `among`: the only names that
+        the caller may be told of."""
         shown = name if len(name) <= 80 else name[:77] + "..."
         if len(name) > MAX_NAME:
             return UnknownRoute(f"the model name {shown!r} has more than {MAX_NAME} characters", param=param)
         if name.count(",") >= MAX_CHAIN:
             return UnknownRoute(f"the chain {shown!r} has more than {MAX_CHAIN} names", param=param)
-        near = did_you_mean(name, self.models()) or "; name a route, a model of a provider, or provider/model"
+        hint = (
+            f"; known are {', '.join(among)}" if among else "; name a route, a model of a provider, or provider/model"
+        )
+        near = did_you_mean(name, among or self.models()) or hint
         return UnknownRoute(f"unknown model {shown!r}{near}", param=param)
 
     def allows(self, route: Route, rung: Rung) -> bool:

@@ -22,6 +22,8 @@ from crossfade.core.failure import FALLBACK_WORDS, FailureReason, fallback_reaso
 from crossfade.core.words import HOLD_WORDS, parse_commit, parse_duration, parse_hold
 
 MAX_EXPRESSION = 1000
+MIN_PRICE, MAX_PRICE = 0.001, 100_000.0
+"""USD per million tokens: nothing sold is cheaper, and no token is as dear as the least of it."""
 _SIZE = re.compile(r"\s*(\d+)\s*(B|KiB|MiB|GiB|kB|KB|MB|GB)?\s*", re.ASCII)
 _SIZE_UNITS = {None: 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 1000, "KB": 1000}
 _SIZE_UNITS |= {"MB": 10**6, "GB": 10**9}
@@ -124,6 +126,17 @@ def parse_share(value: object) -> float:
     return number
 
 
+def parse_price(value: object) -> float:
+    """USD per million tokens, as vendors publish it. What looks like the price of one token is refused: a cost a
+    million times too low would go unnoticed."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= MAX_PRICE:
+        raise ValueError(f"{value!r} is no price; write USD per million tokens, as in 2.50 (0 where it is free)")
+    if 0 < value < MIN_PRICE:
+        million = f"{value * 1_000_000:g}"
+        raise ValueError(f"{value!r} looks like the price of one token; write it per million tokens, as {million}")
+    return float(value)
+
+
 def parse_limit(value: object) -> float:
     """A duration above zero."""
     seconds = parse_duration(value)
@@ -201,6 +214,10 @@ SHARE = _leaf(
             {"type": "string", "pattern": r"^\d{1,3}(\.\d+)?\s*%$"},
         ]
     },
+)
+PRICE = _leaf(
+    parse_price,
+    {"anyOf": [{"const": 0}, {"type": "number", "minimum": MIN_PRICE, "maximum": MAX_PRICE}]},
 )
 EXPRESSION = _leaf(parse_expression, {"type": "string", "minLength": 1, "maxLength": MAX_EXPRESSION})
 FALLBACK_ON = _leaf(

@@ -6,6 +6,8 @@ model, the provider.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from crossfade.config.catalogue import Facts, ModelFacts
 from crossfade.config.settings import ModelSettings, ProviderConfig
 from crossfade.core.policy import TimeoutPolicy
@@ -45,11 +47,27 @@ def make_rung(
                 prefill=provider.vendor.prefill if said.prefill is None else said.prefill,
                 assembles=provider.vendor.assembles,
                 timeouts=limits,
-                price_in=known.price_in,
-                price_out=known.price_out,
+                price_in=known.price_in if said.price_in is None else said.price_in,
+                price_out=known.price_out if said.price_out is None else said.price_out,
+                embedding=embedding_of(model if said.embedding is None else said.embedding),
+                is_embedding=known.is_embedding or said.embedding is not None,
                 set_params=set_params,
                 drop_params=drop_params,
             )
             for credential in range(max(1, len(provider.api_keys)))
         )
     )
+
+
+def embedding_of(model: str) -> str:
+    """An embedding model by its own name, whoever serves it: without the maker that some put in front."""
+    return model.rpartition("/")[2].lower()
+
+
+def stranger(chain: Sequence[Rung]) -> int | None:
+    """The place of the first rung in a chain of embedding models whose vectors do not fit those of the rungs before it;
+    None where all fit, or none is known to be one."""
+    if not any(rung.targets[0].is_embedding for rung in chain):
+        return None
+    first = chain[0].targets[0].embedding
+    return next((place for place, rung in enumerate(chain) if rung.targets[0].embedding != first), None)

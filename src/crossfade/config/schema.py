@@ -20,6 +20,7 @@ from crossfade.config.leaves import (
     HOLD,
     LIMIT,
     PARAMETERS,
+    PRICE,
     SECRET,
     SHARE,
     SIZE,
@@ -105,8 +106,22 @@ class ModelFile(TimersFile, frozen=True, kw_only=True):
     slow: Annotated[
         bool | None, Key("from the catalogue", "Whether the model may take minutes to begin (deep research).")
     ] = None
+    price_in: Annotated[
+        float | None, PRICE, Key("from the catalogue", "Price of input in USD per million tokens, for the record.")
+    ] = None
+    price_out: Annotated[
+        float | None, PRICE, Key("from the catalogue", "Price of output in USD per million tokens, for the record.")
+    ] = None
     prefill: Annotated[
         bool | None, Key("the provider's", "Whether the model goes on from an assistant turn at the end.")
+    ] = None
+    embedding: Annotated[
+        str | None,
+        Key(
+            "the model's name",
+            "Which embedding model this is, where its name here does not say so (an Azure deployment). Targets with the"
+            " same one may stand in for each other.",
+        ),
     ] = None
 
 

@@ -45,14 +45,18 @@ class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the file says of a model, over the catalogue. None: nothing. `has` and `lacks` are disjoint."""
+    """What the file says of a model, over the catalogue. None: nothing. `has` and `lacks` are disjoint. Prices are
+    in USD per token."""
 
     window: int | None = None
     has: frozenset[Ability] = frozenset()
     lacks: frozenset[Ability] = frozenset()
     always_thinks: bool | None = None
     is_slow: bool | None = None
+    price_in: float | None = None
+    price_out: float | None = None
     prefill: bool | None = None
+    embedding: str | None = None
     timeouts: TimeoutPolicy = TimeoutPolicy()
 
 

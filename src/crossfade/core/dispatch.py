@@ -289,6 +289,8 @@ class Dispatch:
         """Whether the upstream is asked for a stream though the caller did not: a buffered answer is assembled from
         one where that loses nothing and there is another target to go to when it stays silent."""
         facts, wish = self.walk.facts, self.walk.policy.stream_upstream
+        if facts.asks != "chat":
+            return False
         if wish != "auto":
             return wish == "true"
         if not target.assembles or len(self.walk.plan.rungs) < 2:
@@ -493,6 +495,8 @@ class Dispatch:
             self._fall(attempt, failure)
         elif row.is_defect and self._has_fallen:
             self.notices.append(Defect(attempt.target.name, failure))
+        elif reason is _R.INVALID_REQUEST and failure.origin is Origin.LOCAL and self._rungs_left():
+            pass  # its dialect cannot say what was asked, which was known before any call: others may
         elif self._declined is None:
             self._declined = (attempt, failure)
         # An attempt beside this one may still answer; only its own end is the walk's.

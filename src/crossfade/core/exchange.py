@@ -148,8 +148,10 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     (custom, hosted), so unknown names in calls are no failure. `input_tokens` is an estimate.
     `wants_signatures`: the caller sends reasoning back, and its maker wants it whole and signed. `wants_whole`: an
     answer in the caller's own dialect may have what is lost when it is assembled from a stream.
+    Of embeddings only `asks`, `inputs` (vectors wanted), `dimensions`, `encoding` and `input_tokens` are said.
     """
 
+    asks: Literal["chat", "embeddings"] = "chat"
     stream: bool = False
     n: int = 1
     include_usage: bool = False
@@ -168,6 +170,9 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     wants_whole: bool = False
     after_tool_result: bool = False
     tool_call_ids: tuple[str, ...] = ()
+    inputs: int = 0
+    dimensions: int | None = None
+    encoding: Literal["float", "base64", "other"] = "float"
 
 
 # --- response ------------------------------------------------------------------------------------------------
@@ -203,13 +208,20 @@ class Choice(msgspec.Struct, kw_only=True, gc=False):
 
 
 class Completion(msgspec.Struct, kw_only=True, gc=False):
-    """A whole answer. `created` is in Unix seconds, 0 where the provider gave none."""
+    """A whole answer. `created` is in Unix seconds, 0 where the provider gave none.
+
+    Of embeddings it has no choices but `vectors`, one an input, in order, as JSON text: a list of numbers, or a string
+    of base64, which holds numbers of four bytes if it was asked for, and else whatever its provider puts there. Not
+    `is_as_asked`: the body cannot pass as it came.
+    """
 
     id: str = ""
     model: str = ""
     created: int = 0
     choices: list[Choice] = []
     usage: Usage | None = None
+    vectors: tuple[bytes, ...] = ()
+    is_as_asked: bool = True
 
 
 class ToolDelta(msgspec.Struct, frozen=True, kw_only=True, gc=False):

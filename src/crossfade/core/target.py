@@ -56,6 +56,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     `key` names it uniquely (`openai/gpt-5.4#0`: provider, model, number of the key), `name` is what people see
     (`openai/gpt-5.4`). Abilities in `lacks` are known to be missing; all others are taken to be there.
     `window` is the most input tokens, None if unknown. `prices` are USD per input and output token.
+    `embedding` names the embedding model that it is, if it is one: vectors of equal names can be mixed, and no others.
+    `is_embedding`: it is known to be one.
     """
 
     key: str
@@ -72,6 +74,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: TimeoutPolicy = TimeoutPolicy()
     price_in: float | None = None
     price_out: float | None = None
+    embedding: str = ""
+    is_embedding: bool = False
     set_params: tuple[tuple[str, bytes], ...] = ()
     """Top-level parameters (JSON text) this target gets instead of the caller's."""
     drop_params: tuple[str, ...] = ()

@@ -103,9 +103,37 @@ def check_completion(
     fewer than were asked for are no failure. A fault in the checks themselves is `internal_error`.
     """
     try:
+        if facts.asks == "embeddings":
+            return check_vectors(completion, facts)
         return _check(completion, facts, validators, listed)
     except Exception as error:  # ours or a pattern engine's: nothing that an answer holds may raise through here
         return _failure(_R.INTERNAL_ERROR, f"the answer could not be checked: {type(error).__name__}")
+
+
+def check_vectors(completion: Completion, facts: RequestFacts) -> Failure | None:
+    """What is wrong with an answer to a request for embeddings: too few vectors, or of another length than asked for
+    or than each other. Opt-in validators are of texts and have nothing to say."""
+    count, lengths = len(completion.vectors), {_vector_length(vector) for vector in completion.vectors}
+    if not count:
+        return _failure(_R.EMPTY_OUTPUT, "no vectors")
+    if facts.inputs and count != facts.inputs:
+        return _failure(_R.MALFORMED_OUTPUT, f"{count} vectors for {facts.inputs} texts")
+    if len(lengths) > 1:
+        return _failure(_R.MALFORMED_OUTPUT, "vectors of different lengths")
+    if 0 in lengths and facts.encoding == "base64":
+        return _failure(_R.MALFORMED_OUTPUT, "base64 that holds no whole numbers")
+    is_counted = completion.vectors[0][:1] == b"[" or facts.encoding == "base64"
+    if is_counted and facts.dimensions is not None and lengths != {facts.dimensions}:
+        return _failure(_R.MALFORMED_OUTPUT, f"vectors of {lengths.pop()} numbers instead of {facts.dimensions}")
+    return None
+
+
+def _vector_length(vector: bytes) -> int:
+    """How many numbers a vector has, those in base64 being of four bytes; 0 where these are not whole."""
+    if vector[:1] == b"[":
+        return vector.count(b",") + 1
+    size = (len(vector) - 2 - vector.count(b"=")) * 3 // 4
+    return 0 if size % 4 else size // 4
 
 
 class OutputCheck:

@@ -21,7 +21,9 @@ from crossfade.edge.anthropic_messages import COUNT_TOKENS, MESSAGES_ENDPOINT
 from crossfade.edge.auth import Gate
 from crossfade.edge.endpoint import Endpoint
 from crossfade.edge.intake import Admitted, Caller, Intake
+from crossfade.edge.models import Models, model_of
 from crossfade.edge.openai_chat import CHAT, CHAT_COMPLETIONS
+from crossfade.edge.openai_embeddings import EMBEDDINGS
 from crossfade.edge.problems import JSON, problem, problem_of
 from crossfade.edge.status import Status
 from crossfade.engine.engine import Engine
@@ -54,6 +56,7 @@ class App(Handler):
         self.intake = Intake(directory)
         self.gate = gate
         self.status = status
+        self._models = Models(directory)
         self._prefix = f"cf-{os.urandom(5).hex()}-"
         self._count = 0
 
@@ -71,7 +74,10 @@ class App(Handler):
             return
         endpoint = _ENDPOINTS.get(path)
         if endpoint is None:
-            self._refuse(request, 404, f"There is no {path!r} here.", code="not_found")
+            if (model := model_of(path)) is not None:
+                self._tell_models(request, model)
+            else:
+                self._refuse(request, 404, f"There is no {path!r} here.", code="not_found")
             return
         if request.method != "POST":
             message = f"{path} takes POST, not {request.method}."
@@ -131,6 +137,30 @@ class App(Handler):
             headers.append(("retry-after", str(error.retry_after)))
         request.respond(error.status, headers, body)
 
+    # --- models ----------------------------------------------------------------------------------------------
+
+    def _tell_models(self, request: Request, model: str) -> None:
+        if request.method not in ("GET", "HEAD"):
+            message = f"{request.path} takes GET, not {request.method}."
+            self._refuse(request, 405, message, code="method_not_allowed", more=(("allow", "GET, HEAD"),))
+            return
+        directory = self.intake.directory
+        if self._models.directory is not directory:  # there was a reload
+            self._models = Models(directory)
+        headers = request.headers
+        try:
+            key = self.gate.admit(headers, request.peer[0], request.received_at)
+            body = self._models.answer(
+                model,
+                request.query,
+                bound_route=None if key is None else key.route,
+                is_anthropic="anthropic-version" in headers,
+            )
+        except RequestError as error:
+            self._refuse_for(request, error)
+        else:
+            request.respond(200, [JSON, ("cache-control", "no-store"), ("x-request-id", self._new_id())], body)
+
     # --- endpoints -------------------------------------------------------------------------------------------
 
     def ask(
@@ -189,12 +219,13 @@ class App(Handler):
         return self._prefix + "%x" % self._count
 
 
-_PATHS: Final = {
-    "/chat/completions": CHAT_COMPLETIONS,
-    "/messages": MESSAGES_ENDPOINT,
-    "/messages/count_tokens": COUNT_TOKENS,
-}
-_ENDPOINTS: Final = {prefix + path: endpoint for path, endpoint in _PATHS.items() for prefix in ("", "/v1")}
+_PATHS: Final = (
+    ("/chat/completions", CHAT_COMPLETIONS),
+    ("/embeddings", EMBEDDINGS),
+    ("/messages", MESSAGES_ENDPOINT),
+    ("/messages/count_tokens", COUNT_TOKENS),
+)
+_ENDPOINTS: Final = {prefix + path: endpoint for path, endpoint in _PATHS for prefix in ("", "/v1")}
 _PROBES: Final = frozenset({"/healthz", "/readyz"})
 
 

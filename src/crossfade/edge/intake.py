@@ -14,6 +14,7 @@ import msgspec
 import re2
 
 from crossfade.config.directory import CACHED_NAMES, Directory
+from crossfade.config.settings import DEFAULT_ROUTE
 from crossfade.core import policy as defaults
 from crossfade.core.errors import InvalidRequest
 from crossfade.core.exchange import RequestFacts
@@ -99,7 +100,7 @@ class Intake:
 
     def __init__(self, directory: Directory):
         self.directory = directory
-        self._usual: dict[tuple[str, bool, float | None], Admitted] = {}
+        self._usual: dict[tuple[str, bool, float | None, str], Admitted] = {}
 
     def admit(self, ours: Ours, facts: RequestFacts, caller: Caller) -> Admitted:
         """The route of the caller's key, if it is bound to one, serves whatever model is named.
@@ -109,7 +110,7 @@ class Intake:
         bound = None if caller.key is None else caller.key.route
         if ours.route or ours.options or ours.fallback_models is not None or ours.fallback_on is not None:
             return _admit(self.directory, ours, facts, caller.patience, bound)
-        usual = (bound or ours.model, facts.stream, caller.patience)
+        usual = (bound or ours.model, facts.stream, caller.patience, facts.asks)
         known = self._usual.get(usual)
         if known is None:
             known = _admit(self.directory, ours, facts, caller.patience, bound)
@@ -125,6 +126,8 @@ def _admit(
     route = _route(directory, ours, bound_route)
     if ours.fallback_models is not None:
         route = msgspec.structs.replace(route, chain=_chain(directory, route, ours.fallback_models))
+    if facts.asks == "embeddings":
+        route = _of_one_model(route, ours)
     policy = route.policy
     options = ours.options
     if ours.fallback_on is not None:
@@ -177,6 +180,22 @@ def _chain(directory: Directory, route: Route, models: tuple[FallbackModel, ...]
                 names.add(rung.name)
                 chain.append(_with_params(rung, model))
     return tuple(chain)
+
+
+def _of_one_model(route: Route, ours: Ours) -> Route:
+    """The route as far as its vectors can be mixed. Fallbacks behind any other model were given for chats."""
+    first = route.chain[0].targets[0].embedding
+    same = tuple([rung for rung in route.chain if rung.targets[0].embedding == first])
+    if len(same) == len(route.chain):
+        return route
+    if ours.fallback_models is None and route.name == DEFAULT_ROUTE and "," not in ours.model:
+        return msgspec.structs.replace(route, chain=same)
+    other = next(rung for rung in route.chain if rung not in same)
+    raise InvalidRequest(
+        f"{other.name!r} embeds with another model than {route.chain[0].name!r}, and vectors of two models cannot be"
+        " mixed.",
+        param="model" if ours.fallback_models is None else "fallback_models",
+    )
 
 
 def _with_params(rung: Rung, model: FallbackModel) -> Rung:

@@ -183,7 +183,7 @@ def _attempt_row(record: AttemptRecord, delivered_chars: int) -> AttemptRow:
 
 
 def cost(record: AttemptRecord, usage: Usage) -> float | None:
-    """USD by the catalogue's prices of the record's target; None where they are unknown."""
+    """USD by the prices of the record's target; None where they are unknown."""
     if record.price_in is None or record.price_out is None:
         return None
     return round(usage.prompt * record.price_in + usage.completion * record.price_out, 9)

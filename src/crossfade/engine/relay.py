@@ -336,7 +336,7 @@ class Relay(ResponseSink):
         self.body = b"".join(self._pieces)
         self._pieces.clear()
         try:
-            answer = self.upstream.provider.completion(self.body)
+            answer = self.upstream.provider.completion(self.body, self.runner.facts)
         except Exception as error:  # as in `_read`
             self.runner.engine.report(error)
             answer = _unreadable(error)

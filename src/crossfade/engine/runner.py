@@ -390,7 +390,8 @@ class Runner:
         job, send = self.job, relay.send
         completion = relay.completion or relay.whole()
         body = relay.body
-        if not body or relay.upstream.provider.dialect != job.dialect.name:
+        if not body or not completion.is_as_asked or relay.upstream.provider.dialect != job.dialect.name:
+            completion.model = completion.model or send.target.model
             body = job.dialect.completion(completion, job.id)
         if job.wants_trace and (member := trace_member(self.dispatch, True)) is not None:
             body = job.dialect.with_member(body, member)

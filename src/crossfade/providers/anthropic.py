@@ -101,7 +101,7 @@ class AnthropicProvider:
         """What an answer with a status other than 2xx means."""
         return self._secrets.cleaned(_failure(status, headers, body))
 
-    def completion(self, body: bytes) -> Completion | Failure:
+    def completion(self, body: bytes, facts: RequestFacts) -> Completion | Failure:
         """A 2xx body; a Failure for an error in it, and for what is no answer."""
         return read_completion(body, self._failure_in_200)
 

@@ -79,7 +79,7 @@ class Provider(Protocol):
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
         """What an answer with a status other than 2xx means, by the provider's own code, type and message."""
 
-    def completion(self, body: bytes) -> Completion | Failure:
+    def completion(self, body: bytes, facts: RequestFacts) -> Completion | Failure:
         """A 2xx body; a Failure for one that is no answer (an error in a 200, no JSON, no choices)."""
 
     def reader(self, facts: RequestFacts) -> StreamReader: ...

@@ -1,4 +1,5 @@
-"""The Gemini API: `generateContent` and `streamGenerateContent`, for Google and for what speaks like it.
+"""The Gemini API, for Google and for what speaks like it: `generateContent`, `streamGenerateContent`,
+`batchEmbedContents`.
 
 Decides addresses, headers and what Google's errors mean where their details say more than code and status. The
 bodies are written and read in `wire/gemini_request.py` and `wire/gemini.py`.
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
+from crossfade.core.errors import InvalidRequest
 from crossfade.core.exchange import Completion, Continuation, RequestFacts, continued
 from crossfade.core.failure import Failure, FailureReason
 from crossfade.core.target import Dialect, Target, Vendor
@@ -18,11 +20,15 @@ from crossfade.providers.errors import ErrorBody, failure_of, read_error
 from crossfade.providers.exchange_id import request_id
 from crossfade.providers.secrecy import Secrets
 from crossfade.wire.gemini import GeminiReader, read_completion
+from crossfade.wire.gemini_embeddings import read_embeddings, write_embeddings
 from crossfade.wire.gemini_request import write_request
+from crossfade.wire.openai_embeddings import EmbeddingsInbound
 
 BASE_URL: Final = "https://generativelanguage.googleapis.com/v1beta"
 """Where the paths of `GeminiProvider` are taken from, unless a provider is configured with another base URL."""
 
+_WHOLE: Final = "generateContent"
+_STREAMED: Final = "streamGenerateContent?alt=sse"
 _R = FailureReason
 _MAY_NOT_EXIST: Final = "(or it may not exist)"
 _ACCOUNT_WORDS: Final = ("location is not supported", "not available in your country", "enable billing")
@@ -57,19 +63,34 @@ class GeminiProvider:
     ) -> ProviderRequest:
         """The request for `target`, always translated: no caller speaks this dialect.
 
-        Raises InvalidRequest where the chat cannot be said in it.
+        Raises InvalidRequest where the chat, or the texts to embed, cannot be said in it.
         """
         self._secrets.learn(secret)
+        if isinstance(inbound, EmbeddingsInbound):
+            return self._embeddings(inbound, target, secret)
         chat = inbound.canonical()
         if continuation is not None:
             chat = continued(chat, continuation)
         written = write_request(chat, target.model, set_params=target.set_params, drop_params=target.drop_params)
         return ProviderRequest(
-            path=path_of(target.model, stream=stream),
+            path=path_of(target.model, _STREAMED if stream else _WHOLE),
             headers=[("content-type", "application/json"), *self._credential(secret)],
             body=written.body,
             dropped=written.dropped,
         )
+
+    def _embeddings(self, inbound: EmbeddingsInbound, target: Target, secret: str | None) -> ProviderRequest:
+        if inbound.texts is None:
+            raise InvalidRequest("Gemini embeds texts, not tokens of another provider's models", param="input")
+        body = write_embeddings(
+            inbound.texts,
+            target.model,
+            inbound.facts.dimensions,
+            set_params=target.set_params,
+            drop_params=target.drop_params,
+        )
+        headers = [("content-type", "application/json"), *self._credential(secret)]
+        return ProviderRequest(path_of(target.model, "batchEmbedContents"), headers, body, inbound.others)
 
     def request_id(self, headers: Mapping[str, str]) -> str | None:
         """The provider's own name of the exchange."""
@@ -79,8 +100,10 @@ class GeminiProvider:
         """What an error answer means. `headers` have lower-case names."""
         return self._secrets.cleaned(_failure(status, headers, body))
 
-    def completion(self, body: bytes) -> Completion | Failure:
+    def completion(self, body: bytes, facts: RequestFacts) -> Completion | Failure:
         """A 2xx body as a completion, or the Failure that it is in truth."""
+        if facts.asks == "embeddings":
+            return read_embeddings(body, self._failure_inside, facts)
         return read_completion(body, self._failure_inside)
 
     def reader(self, facts: RequestFacts) -> GeminiReader:
@@ -98,13 +121,12 @@ class GeminiProvider:
         return [("authorization", f"Bearer {secret}")] if auth == "bearer" else [(auth, secret)]
 
 
-def path_of(model: str, *, stream: bool) -> str:
+def path_of(model: str, method: str) -> str:
     """The path of a call. A model's name, whoever gave it, is one segment of it and nothing more.
 
     `models/` in front of the name, as Google lists its models, is taken off.
     """
-    segment = quote(model.removeprefix("models/"), safe="", errors="replace")
-    return f"/models/{segment}:streamGenerateContent?alt=sse" if stream else f"/models/{segment}:generateContent"
+    return f"/models/{quote(model.removeprefix('models/'), safe='', errors='replace')}:{method}"
 
 
 # --- errors --------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from crossfade.providers.errors import ErrorMemory, failure_of, read_error_value
 from crossfade.providers.exchange_id import request_id
 from crossfade.providers.secrecy import Secrets
 from crossfade.wire.openai_call_ids import shortened, with_short_ids
+from crossfade.wire.openai_embeddings import EmbeddingsInbound, read_embeddings
 from crossfade.wire.openai_fit import fitted
 from crossfade.wire.openai_request import ChatInbound
 from crossfade.wire.openai_response import read_completion
@@ -27,6 +28,7 @@ from crossfade.wire.openai_writer import write_request
 from crossfade.wire.reader import StreamReader
 
 PATH: Final = "/chat/completions"
+EMBEDDINGS_PATH: Final = "/embeddings"
 _MARKS_PREFIX: Final = frozenset({"mistral", "deepseek"})
 """Vendors that want an assistant turn to go on from marked with `prefix: true`."""
 _CONTENT_TYPE: Final = ("content-type", "application/json")
@@ -64,6 +66,8 @@ class OpenAIProvider(Provider):
             if self.vendor.call_id_length is not None:
                 target = _with_messages(inbound, target, self.vendor.call_id_length)
             return ProviderRequest(PATH, headers, inbound.body(target, stream, usage, continuation, self._marks_prefix))
+        if isinstance(inbound, EmbeddingsInbound):
+            return ProviderRequest(EMBEDDINGS_PATH, headers, inbound.body(target, False, False))
         chat, dropped = fitted(inbound.canonical(), target.model, takes_top_k=self.vendor.takes_top_k)
         if self.vendor.call_id_length is not None:
             chat = msgspec.structs.replace(chat, messages=shortened(chat.messages, self.vendor.call_id_length))
@@ -118,8 +122,10 @@ class OpenAIProvider(Provider):
         """What an answer with a status other than 2xx means."""
         return self._errors.failure(status, headers, body)
 
-    def completion(self, body: bytes) -> Completion | Failure:
+    def completion(self, body: bytes, facts: RequestFacts) -> Completion | Failure:
         """A 2xx body; a Failure for an error in it, and for what is no answer."""
+        if facts.asks == "embeddings":
+            return read_embeddings(body, self._failure_in_200, facts)
         return read_completion(body, self._failure_in_200, self.vendor.completion_excludes_reasoning)
 
     def reader(self, facts: RequestFacts) -> StreamReader:

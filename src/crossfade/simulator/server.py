@@ -17,6 +17,7 @@ from crossfade.simulator.anthropic import Anthropic
 from crossfade.simulator.ask import Ask, BadAsk
 from crossfade.simulator.connection import Connection, Received
 from crossfade.simulator.dialect import CREATED, Dialect, encode
+from crossfade.simulator.embeddings import GEMINI_PATH, GeminiEmbeddings, OpenAIEmbeddings
 from crossfade.simulator.faults import parse_step
 from crossfade.simulator.gemini import Gemini
 from crossfade.simulator.openai import OpenAI
@@ -30,6 +31,7 @@ MODELS = ("simulator-large", "simulator-small")
 
 _PROVIDER = re.compile(r"/p/([A-Za-z0-9._-]{1,64})(/.*)")
 _OPENAI, _ANTHROPIC, _GEMINI = OpenAI(), Anthropic(), Gemini()
+_EMBEDDINGS, _GEMINI_EMBEDDINGS = OpenAIEmbeddings(), GeminiEmbeddings()
 
 
 class Simulator:
@@ -267,6 +269,10 @@ def _dialect(path: str) -> Dialect | None:
         return _OPENAI
     if path.endswith("/messages"):
         return _ANTHROPIC
+    if path.endswith("/embeddings"):
+        return _EMBEDDINGS
+    if GEMINI_PATH.search(path):
+        return _GEMINI_EMBEDDINGS
     return _GEMINI if gemini.PATH.search(path) else None
 
 

@@ -1,0 +1,135 @@
+"""Recorded exchanges about embeddings, rebuilt and read; and what each dialect makes of a request."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from crossfade.core.errors import InvalidRequest
+from crossfade.core.exchange import Completion
+from crossfade.core.failure import Failure
+from crossfade.core.failure import FailureReason as R
+from crossfade.core.target import Target
+from crossfade.core.validation import check_completion
+from crossfade.providers.compatible import VENDORS
+from crossfade.providers.registry import provider_for
+from crossfade.wire.openai_embeddings import EmbeddingsInbound, read_request
+from tests.recordings import RECORDINGS, load, names, needs_recordings
+
+ALL = [
+    name
+    for provider in sorted(VENDORS)
+    for name in names(provider, "embeddings")
+    if provider != "cohere"  # a dialect of its own
+    and name != "ollama/embeddings-single-02.json"  # so is Ollama's native API
+]
+OPENAI = [name for name in ALL if VENDORS[name.partition("/")[0]].dialect == "openai"]
+GEMINI = [name for name in ALL if name.startswith("gemini/")]
+ERRORS = {
+    "error-400-invalid-request": R.INVALID_REQUEST, "error-400-model-not-found": R.MODEL_UNAVAILABLE,
+    "error-401-auth": R.AUTH_ERROR, "error-404-model-not-found": R.MODEL_UNAVAILABLE,
+    "error-501-server-error": R.SERVER_ERROR,
+}  # fmt: skip
+
+
+def target(model: str = "m", **more: Any) -> Target:
+    return Target(key=f"p/{model}#0", name=f"p/{model}", provider="p", model=model, **more)
+
+
+def inbound_of(body: dict[str, Any]) -> EmbeddingsInbound:
+    return read_request(json.dumps({"model": "m", "input": "x", **body}).encode(), {})
+
+
+def provider_of(name: str) -> Any:
+    return provider_for(VENDORS[name.partition("/")[0]])
+
+
+@needs_recordings
+def test_the_recorded_exchanges_of_both_dialects_are_here() -> None:
+    assert (len(OPENAI), len(GEMINI)) == (43, 7)
+
+
+@pytest.mark.parametrize("name", [name for name in OPENAI if "error" not in name])
+def test_a_recorded_request_is_rebuilt_and_its_answer_read(name: str) -> None:
+    recording = load(name)
+    body = recording["request"]["body"]
+    if body is None:
+        pytest.skip("the recording has no request")
+    asked = inbound_of(body)
+    sent = provider_of(name).request(asked, target(body.get("model", "m")), "key", False)
+    assert json.loads(sent.body) == ({"model": "m"} | body)
+    assert urlsplit(recording["request"]["url"]).path.endswith(sent.path)
+    found = provider_of(name).completion(recording["response"]["body"].encode(), asked.facts)
+    assert isinstance(found, Completion) and check_completion(found, asked.facts) is None
+    assert found.is_as_asked and found.usage is not None and found.model
+    assert len(found.vectors) == asked.facts.inputs
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if "error" in name])
+def test_a_recorded_error_has_its_reason(name: str) -> None:
+    response = load(name)["response"]
+    headers = {key.lower(): value for key, value in response["headers"].items()}
+    case = name.partition("embeddings-")[2].rpartition("-")[0]
+    found = provider_of(name).failure(response["status"], headers, response["body"].encode())
+    assert found.reason is ERRORS[case]
+
+
+@pytest.mark.parametrize("name", [name for name in GEMINI if "error" not in name])
+def test_a_recorded_gemini_request_is_rebuilt_from_texts_and_its_answer_read(name: str) -> None:
+    recording = load(name)
+    given = recording["request"]["body"]
+    texts = ["".join(part["text"] for part in one["content"]["parts"]) for one in given["requests"]]
+    asked = inbound_of({"input": texts, "dimensions": given["requests"][0].get("outputDimensionality")})
+    model = given["requests"][0]["model"].removeprefix("models/")
+    sent = provider_of(name).request(asked, target(model), "key", False)
+    wanted = [{**one, "content": {"parts": one["content"]["parts"]}} for one in given["requests"]]
+    rebuilt = json.loads(sent.body)["requests"]
+    assert [{key: one.get(key) for key in two} for one, two in zip(wanted, rebuilt, strict=True)] == rebuilt
+    assert urlsplit(recording["request"]["url"]).path.endswith(sent.path)
+    found = provider_of(name).completion(recording["response"]["body"].encode(), asked.facts)
+    assert isinstance(found, Completion) and check_completion(found, asked.facts) is None
+
+
+def test_gemini_takes_texts_and_no_tokens() -> None:
+    provider = provider_for(VENDORS["gemini"])
+    sent = provider.request(inbound_of({"input": ["a", "b"], "dimensions": 4, "user": "u"}), target(), "key", False)
+    text = {"model": "models/m", "outputDimensionality": 4}
+    assert json.loads(sent.body) == {
+        "requests": [{**text, "content": {"parts": [{"text": text_}]}} for text_ in ("a", "b")]
+    }
+    assert sent.path == "/models/m:batchEmbedContents" and sent.dropped == ("user",)
+    edited = target(set_params=(("taskType", b'"QUERY"'),), drop_params=("outputDimensionality",))
+    sent = provider.request(inbound_of({"dimensions": 4}), edited, "key", False)
+    assert json.loads(sent.body)["requests"][0] == {
+        "model": "models/m", "taskType": "QUERY", "content": {"parts": [{"text": "x"}]},
+    }  # fmt: skip
+    with pytest.raises(InvalidRequest) as caught:
+        provider.request(inbound_of({"input": [1, 2]}), target(), "key", False)
+    assert caught.value.param == "input"
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b'{"embeddings":[{"values":[1,2]}]}', None), (b'{"embeddings":[]}', R.EMPTY_OUTPUT), (b"{}", R.EMPTY_OUTPUT),
+        (b'{"embeddings":[{"values":[]}]}', R.MALFORMED_OUTPUT), (b'{"embeddings":[{"values":["a"]}]}',
+        R.MALFORMED_OUTPUT), (b"nonsense", R.MALFORMED_OUTPUT), (b'{"embeddings":[{}]}', R.MALFORMED_OUTPUT),
+        (b'{"error":{"code":503,"status":"UNAVAILABLE","message":"x"}}', R.OVERLOADED),
+    ],
+)  # fmt: skip
+def test_what_is_no_answer_of_gemini_is_told_from_one(body: bytes, reason: R | None) -> None:
+    facts = inbound_of({}).facts
+    found = provider_for(VENDORS["gemini"]).completion(body, facts)
+    wrong = found if isinstance(found, Failure) else check_completion(found, facts)
+    assert (None if wrong is None else wrong.reason) == reason
+
+
+def test_anthropic_has_none() -> None:
+    with pytest.raises(InvalidRequest, match="no embeddings"):
+        provider_for(VENDORS["anthropic"]).request(inbound_of({}), target(), "key", False)
+
+
+assert RECORDINGS is None or ALL
