@@ -31,6 +31,7 @@ from crossfade.simulator.faults import FAULTS, Step
 from crossfade.simulator.thread import ProviderSimulator
 from crossfade.transport.chaos import FaultKind
 from crossfade.wire import members, ours, reading
+from crossfade.wire.anthropic_writer import error_body
 from crossfade.wire.openai_chat import Options, read_request
 from tests.documents import (
     DOCS,
@@ -452,6 +453,9 @@ def test_examples_of_requests_are_accepted(block: Block) -> None:
         read_request(block.text.encode(), {})
     elif value.get("object") == "model":
         check_model(value)
+    elif value.get("type") == "error":
+        error = value["error"]
+        assert value == msgspec.json.decode(error_body(400, error["message"], code=error["code"], param=error["param"]))
     elif "event" not in value:  # lines of the journal are compared with its events by their own test
         assert value.keys() <= {"crossfade", "error"}
 

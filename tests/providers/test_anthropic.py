@@ -13,6 +13,7 @@ from crossfade.core.failure import Failure, FailureReason
 from crossfade.core.target import Dialect, Target, Vendor
 from crossfade.providers.anthropic import AnthropicProvider
 from crossfade.providers.base import Inbound, Provider
+from crossfade.wire.anthropic_request import MessagesInbound, read_request
 from tests.recordings import load, names, needs_recordings
 
 _R = FailureReason
@@ -64,11 +65,50 @@ def test_another_dialect_is_translated() -> None:
     assert made.dropped == ("seed",)
 
 
+def messages(headers: dict[str, str] | None = None, **fields: Any) -> MessagesInbound:
+    body = {"model": "chat", "max_tokens": 50, "messages": [{"role": "user", "content": "hi"}], **fields}
+    return read_request(json.dumps(body).encode(), headers or {})
+
+
 def test_the_same_dialect_passes_its_bytes() -> None:
-    inbound = Caller("anthropic")
+    inbound = messages()
+    made = PROVIDER.request(inbound, TARGET, "key", stream=False)
+    assert made.body == inbound.members.raw.replace(b'"chat"', b'"claude-sonnet-4-6"')
+    assert (made.path, made.dropped) == ("/messages", ())
     made = PROVIDER.request(inbound, TARGET, "key", stream=True, continuation=CUT)
-    assert (made.body, made.dropped) == (b'{"model": "claude-sonnet-4-6"}', ())
-    assert inbound.asked == {"stream": True, "include_usage": False, "continuation": CUT}
+    body = json.loads(made.body)
+    assert body["stream"] is True and body["messages"][-1] == {"role": "assistant", "content": "1, 2"}
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ({}, {"anthropic-version": "2023-06-01"}),
+        ({"anthropic-version": "2099-01-01"}, {"anthropic-version": "2099-01-01"}),
+        (
+            {"anthropic-beta": "a-1,  b-2", "x-other": "no", "authorization": "Bearer gateway", "cookie": "c"},
+            {"anthropic-version": "2023-06-01", "anthropic-beta": "a-1,  b-2"},
+        ),
+    ],
+)
+def test_the_callers_words_about_the_api_are_passed_on(given: dict[str, str], sent: dict[str, str]) -> None:
+    made = PROVIDER.request(messages(given), TARGET, "key", stream=False)
+    assert dict(made.headers) == {"content-type": "application/json", "x-api-key": "key", **sent}
+
+
+def test_a_wish_to_think_that_would_be_refused_is_dropped_by_name() -> None:
+    call = {"type": "tool_use", "id": "call_abc", "name": "f", "input": {}}
+    turns = [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": ""}, call]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "call_abc", "content": "1"}]},
+    ]
+    made = PROVIDER.request(
+        messages(messages=turns, thinking={"type": "enabled", "budget_tokens": 1024}), TARGET, "k", False
+    )
+    body = json.loads(made.body)
+    assert made.dropped == ("thinking",) and "thinking" not in body
+    assert body["messages"][1]["content"] == [call]
 
 
 def test_a_continuation_adds_its_turns() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 from collections.abc import Iterable
 from typing import Any
@@ -1027,3 +1028,96 @@ def test_an_event_without_end_is_malformed() -> None:
     (event,) = reader().feed(b"x" * (MAX_EVENT + 1))
     assert event.failure is not None
     assert "open" in repr(reader()) and "broken" in repr(made)
+
+
+# --- the short way -------------------------------------------------------------------------------------------
+
+
+def text_event(text: str, pad: str = "", index: int = 0, after: str = "") -> bytes:
+    said = json.dumps({"type": "content_block_delta", "index": index, "delta": {"type": "text_delta", "text": text}},
+                      separators=(",", ":"))  # fmt: skip
+    return f"event: content_block_delta\ndata: {said[:-1]}{pad}}}{after}\n\n".encode()
+
+
+SAID = [
+    text_event(" "),
+    text_event("one"),
+    text_event("two", "    "),
+    text_event("three", " ", after="  "),
+    text_event('}}  "text":"x"'),
+    text_event("\n\n\u00e9\U0001f600\\", "             "),
+    text_event("another block", index=1),
+    text_event("old").replace(b'"index":0,', b"").replace(b"}}", b'},"index":0}'),
+]
+ELSE = [
+    text_event(""),
+    text_event("x").replace(b"text_delta", b"thinking_delta").replace(b'"text":', b'"thinking":'),
+    text_event("x").replace(b'"text_delta"', b'"input_json_delta"').replace(b'"text":', b'"partial_json":'),
+    text_event("x").replace(b'"text":', b'"more":1,"text":'),
+    text_event("x").replace(b'"index":0', b'"index":0,"usage":{"output_tokens":1}'),
+    text_event("x").replace(b'"index":0', b'"index":"0"'),
+    text_event("x").replace(b"event: content_block_delta\n", b""),
+    text_event("x").replace(b"\n", b"\r\n"),
+    text_event("x")[:-2] + b"\ndata: \n\n",
+    text_event("x")[:-1],
+    text_event("x") + text_event("y"),
+    text_event("x").replace(b'"x"', b'"\xff"'),
+    text_event("x").replace(b'"x"', b'"\n"'),
+    b'event: ping\ndata: {"type": "ping"}\n\n',
+    b": comment\n\n",
+    b'event: content_block_stop\ndata: {"type":"content_block_stop","index":0}\n\n',
+    b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error"}}\n\n',
+]
+OPENED = (
+    b'event: content_block_start\ndata: {"type":"content_block_start","index":0,"content_block":'
+    b'{"type":"%s","text":"","thinking":""}}\n\n'
+)
+
+
+def read_in(reads: list[bytes], *, is_short: bool) -> tuple[Any, ...]:
+    on = reader()
+    found: list[StreamEvent] = []
+    for data in reads:
+        if is_short and (more := on.more_text(data)) is not None:
+            found.append(StreamEvent(raw=more[0], text=more[1]))
+        else:
+            found.extend(on.feed(data))
+    found.extend(on.close())
+    return found, on.is_complete, on.undecodable, repr(on)
+
+
+@given(
+    st.lists(st.sampled_from([*SAID, *SAID, *ELSE, OPENED % b"text", OPENED % b"thinking"]), max_size=12),
+    st.lists(st.integers(0, 3000), max_size=3),
+)
+def test_the_short_way_reads_the_same(pieces: list[bytes], cuts: list[int]) -> None:
+    body, ends = b"".join(pieces), list(itertools.accumulate(map(len, pieces)))
+    at = sorted({0, len(body), *ends, *(cut for cut in cuts if cut < len(body))})
+    reads = [body[a:b] for a, b in itertools.pairwise(at)]
+    assert read_in(reads, is_short=True) == read_in(reads, is_short=False)
+
+
+@pytest.mark.parametrize("said", SAID)
+def test_more_text_is_read_by_the_short_way(said: bytes) -> None:
+    on = reader()
+    assert on.more_text(said) is None, "nothing has come yet"
+    on.feed(OPENED % b"text")
+    assert on.more_text(said) is None, "no text has come yet"
+    on.feed(text_event("first"))
+    (event,) = reader().feed(said)
+    assert on.more_text(said) == (event.raw, event.text)
+
+
+@pytest.mark.parametrize("other", ELSE)
+def test_all_else_takes_the_long_way(other: bytes) -> None:
+    on = reader()
+    on.feed(text_event("first"))
+    assert on.more_text(other) is None
+    on.feed(b"event: content_block_delta\n")
+    assert on.more_text(SAID[1]) is None, "part of an event is waiting"
+
+
+def test_thinking_has_no_short_way() -> None:
+    on = reader()
+    on.feed(OPENED % b"thinking" + text_event("first"))
+    assert on.more_text(SAID[1]) is None

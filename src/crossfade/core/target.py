@@ -29,7 +29,8 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     stream of it into a buffered answer loses nothing. `prefill`: an assistant turn at the end is gone on from.
     `include_usage`: `stream_options.include_usage` is understood. `max_tokens_field`: its name for the limit
     of output tokens. `model_prefixes`: how the names of its own models begin, for bare model ids. `call_id_length`:
-    ids of tool calls must be exactly so many letters and digits; None: any will do.
+    ids of tool calls must be exactly so many letters and digits; None: any will do. `takes_top_k`: `top_k` is known to
+    be understood.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     keep_idle: float = 4.0
     completion_excludes_reasoning: bool = False
     call_id_length: int | None = None
+    takes_top_k: bool = False
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):

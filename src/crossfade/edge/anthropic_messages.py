@@ -53,7 +53,7 @@ class MessagesDialect:
     """How callers of Anthropic's messages read answers; a `CallerDialect`."""
 
     name: Dialect = "anthropic"
-    has_loose_events = False
+    has_loose_events = True
     keep_alive = PING
 
     def writer(self, facts: RequestFacts, request: str) -> MessageEventWriter:

@@ -270,13 +270,13 @@ class App(Handler):
         return self._prefix + "%x" % self._count
 
 
-_PATHS: Final = {
-    "/chat/completions": CHAT_COMPLETIONS,
-    "/embeddings": EMBEDDINGS,
-    "/messages": MESSAGES_ENDPOINT,
-    "/messages/count_tokens": COUNT_TOKENS,
-}
-_ENDPOINTS: Final = {prefix + path: endpoint for path, endpoint in _PATHS.items() for prefix in ("", "/v1")}
+_PATHS: Final = (
+    ("/chat/completions", CHAT_COMPLETIONS),
+    ("/embeddings", EMBEDDINGS),
+    ("/messages", MESSAGES_ENDPOINT),
+    ("/messages/count_tokens", COUNT_TOKENS),
+)
+_ENDPOINTS: Final = {prefix + path: endpoint for path, endpoint in _PATHS for prefix in ("", "/v1")}
 _PROBES: Final = frozenset({"/healthz", "/readyz"})
 
 

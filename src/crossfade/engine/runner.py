@@ -371,10 +371,11 @@ class Runner(UnderWay):
         assert self._writer is not None
         if not self._is_started:
             self._start(now, relay, flagged)
-        tail = self._announced(relay, relay.gate.release())
+        tail = relay.gate.release()
         transcript = self.dispatch.transcript
         usage = joined_usage(transcript, relay.gate.usage, relay.gate.repeated)
         tail += self._writer.end(usage if transcript.joins else None, trace_member(self.dispatch, self.job.wants_trace))
+        tail = self._announced(relay, tail)
         self.bytes_out += len(tail)
         if self.first_out_at is None:
             self.first_out_at = now

@@ -111,18 +111,21 @@ _ROWS: Final = (
         base_url="https://openrouter.ai/api/v1",
         env=("OPENROUTER_API_KEY",),
         keep_idle=_LONG_IDLE,
+        takes_top_k=True,
     ),
     Vendor(
         name="together",
         dialect="openai",
         base_url="https://api.together.xyz/v1",
         env=("TOGETHER_API_KEY", "TOGETHERAI_API_KEY"),
+        takes_top_k=True,
     ),
     Vendor(
         name="fireworks",
         dialect="openai",
         base_url="https://api.fireworks.ai/inference/v1",
         env=("FIREWORKS_API_KEY", "FIREWORKS_AI_API_KEY"),
+        takes_top_k=True,
     ),
     Vendor(
         name="cerebras",
@@ -228,14 +231,16 @@ _ROWS: Final = (
         dialect="openai",
         base_url="http://127.0.0.1:8000/v1",
         auth="none",
+        takes_top_k=True,
     ),
     Vendor(
         name="llamacpp",
         dialect="openai",
         base_url="http://127.0.0.1:8080/v1",
         auth="none",
+        takes_top_k=True,
     ),
-    Vendor(name="compatible", dialect="openai", base_url=""),
+    Vendor(name="compatible", dialect="openai", base_url="", takes_top_k=True),
 )
 
 VENDORS: Final[Mapping[str, Vendor]] = MappingProxyType({row.name: row for row in _ROWS})

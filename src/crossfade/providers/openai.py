@@ -20,6 +20,7 @@ from crossfade.providers.exchange_id import request_id
 from crossfade.providers.secrecy import Secrets
 from crossfade.wire.openai_call_ids import shortened, with_short_ids
 from crossfade.wire.openai_embeddings import EmbeddingsInbound, read_embeddings
+from crossfade.wire.openai_fit import fitted
 from crossfade.wire.openai_request import ChatInbound
 from crossfade.wire.openai_response import read_completion
 from crossfade.wire.openai_stream import ChunkReader
@@ -67,7 +68,7 @@ class OpenAIProvider(Provider):
             return ProviderRequest(PATH, headers, inbound.body(target, stream, usage, continuation, self._marks_prefix))
         if isinstance(inbound, EmbeddingsInbound):
             return ProviderRequest(EMBEDDINGS_PATH, headers, inbound.body(target, False, False))
-        chat = inbound.canonical()
+        chat, dropped = fitted(inbound.canonical(), target.model, takes_top_k=self.vendor.takes_top_k)
         if self.vendor.call_id_length is not None:
             chat = msgspec.structs.replace(chat, messages=shortened(chat.messages, self.vendor.call_id_length))
         if continuation is not None:
@@ -80,7 +81,7 @@ class OpenAIProvider(Provider):
             max_tokens_field=self.vendor.max_tokens_field,
             marks_prefix=self._marks_prefix and continuation is not None and continuation.prefill,
         )
-        return ProviderRequest(path=PATH, headers=headers, body=body, dropped=chat.others)
+        return ProviderRequest(path=PATH, headers=headers, body=body, dropped=(*chat.others, *dropped))
 
     def _headers(self, secret: str | None) -> tuple[tuple[str, str], ...]:
         """The same object for the same secret, so that it is rendered once."""

@@ -110,7 +110,7 @@ class _Reader(FieldReader):
             schema = wanted.get("schema")
             if not isinstance(schema, dict):
                 raise fault(f"{place}.schema", "must be a JSON Schema object")
-            output = OutputFormat(kind="json_schema", schema=_encode(schema), strict=is_closed(schema))
+            output = OutputFormat(kind="json_schema", schema=_encode(schema), strict=True)
         return output, self._effort(string_or_none(config.get("effort"), "output_config.effort"))
 
     def _effort(self, said: str | None) -> str | None:
@@ -365,23 +365,3 @@ def _image(source: dict[str, Any], place: str) -> ImagePart:
             return ImagePart(url=string(source.get("url"), f"{place}.url"))
         case other:
             raise fault(f"{place}.type", f"is {other!r}, which cannot be sent to another provider")
-
-
-def is_closed(schema: Any) -> bool:
-    """Whether every object in a JSON Schema is closed and wants all of its properties: what others call strict."""
-    waiting = [schema]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, list):
-            waiting += node
-        elif isinstance(node, dict):
-            properties = node.get("properties")
-            if node.get("type") == "object" or isinstance(properties, dict):
-                wanted = node.get("required")
-                names = set(properties) if isinstance(properties, dict) else set()
-                if node.get("additionalProperties") is not False or not isinstance(wanted, list):
-                    return False
-                if names != {name for name in wanted if isinstance(name, str)}:
-                    return False
-            waiting += node.values()
-    return True

@@ -21,9 +21,8 @@ from crossfade.core.target import Dialect, Target
 from crossfade.wire import anthropic_request_shapes as shapes
 from crossfade.wire.anthropic_canonical import read_canonical
 from crossfade.wire.members import Members, joined, read_members
-from crossfade.wire.ours import OUR_FIELDS, Ours
-from crossfade.wire.ours_shapes import NO
-from crossfade.wire.reading import BOM, MAX_MESSAGES, MAX_TOOLS, check_size, read_ours, unreadable, value_of
+from crossfade.wire.ours import OUR_FIELDS, Ours, read_ours
+from crossfade.wire.reading import BOM, MAX_MESSAGES, MAX_TOOLS, NO, check_size, unreadable, value_of
 from crossfade.wire.turns import reduced, with_turns
 
 DECIDING: Final = (
@@ -187,7 +186,7 @@ def read_request(body: bytes, headers: Mapping[str, str], *, needs_limit: bool =
         raise unreadable(body, error, read_canonical) from None
     if not members.can_splice:
         members.check_repeated(DECIDING)
-    ours = read_ours(given, headers)
+    ours = read_ours(given.model, members.values, headers)
     if given.max_tokens is None and needs_limit:
         raise InvalidRequest("`max_tokens` is missing.", param="max_tokens", code="missing_required_parameter")
     if given.max_tokens is not None and given.max_tokens < 1:

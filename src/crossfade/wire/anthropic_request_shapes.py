@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from crossfade.wire.ours_shapes import NO, OurFields
+from crossfade.wire.reading import NO
 
 
 class Source(msgspec.Struct, gc=False):
@@ -58,8 +58,9 @@ class Thinking(msgspec.Struct, gc=False):
     budget_tokens: int | None = None
 
 
-class Request(OurFields, kw_only=True, gc=False):
+class Request(msgspec.Struct, gc=False):
     messages: list[Message]
+    model: str | None = None
     max_tokens: int | None = None
     stream: bool | None = None
     system: str | list[SystemBlock] | None = None

@@ -8,6 +8,7 @@ error would be as a status. What follows from either is decided elsewhere.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final, Literal
 
 import msgspec
 
@@ -15,6 +16,7 @@ from crossfade.core.exchange import StreamEvent, ToolDelta, Usage
 from crossfade.core.failure import Failure, FailureReason
 from crossfade.wire.anthropic_answer import FailureReader, WireUsage, arguments_of, finish_of
 from crossfade.wire.sse import MAX_EVENT, EventSplitter, fields_of
+from crossfade.wire.text_run import TextRun
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -68,7 +70,34 @@ class _Tool(msgspec.Struct, gc=False):
     has_arguments: bool = False
 
 
+class _Piece(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    type: Literal["text_delta"]
+    text: str
+
+
+class _TextEvent(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """An event that is a piece of text and nothing else."""
+
+    type: Literal["content_block_delta"]
+    delta: _Piece
+    index: int
+
+
 _decode = msgspec.json.Decoder(_Event).decode
+_decode_text = msgspec.json.Decoder(_TextEvent).decode
+_TEXT: Final = b'"text":'
+_HEAD: Final = b"event: content_block_delta\ndata: {"
+
+
+def _text_of(stem: bytes) -> str | None:
+    """The text of an event that is a piece of text and nothing else; None for any other. `stem` is the event without
+    its last bracket and the blanks on both sides of it: Anthropic puts some more of them, and some fewer."""
+    if not stem.startswith(_HEAD) or stem.find(_TEXT) < 0 or stem.find(b"\n", len(_HEAD)) >= 0:
+        return None
+    try:
+        return _decode_text(stem[len(_HEAD) - 1 :] + b"}").delta.text
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 class AnthropicStreamReader:
@@ -81,6 +110,8 @@ class AnthropicStreamReader:
         self._tools: dict[int, _Tool] = {}  # open tool blocks by the index of the block
         self._tool_count = 0
         self._in_block = False
+        self._is_in_text = False  # the event before was a piece of text
+        self._run = TextRun(_TEXT, _text_of)
         self._is_hosted = False  # the block that began last is a hosted tool's call
         self._has_content = False
         self._has_finish = False
@@ -102,13 +133,27 @@ class AnthropicStreamReader:
             return ()
         events = [event for raw in self._splitter.feed(data) if (event := self._event(raw)) is not None]
         if self._splitter.is_overlong:
-            self._is_broken = True
+            self._is_broken, self._is_in_text = True, False
             detail = f"an event of more than {MAX_EVENT} bytes"
             events.append(StreamEvent(failure=Failure(reason=FailureReason.MALFORMED_OUTPUT, detail=detail)))
         return events
 
-    def more_text(self, data: bytes) -> None:
-        """Nothing is passed on as it came, so there is no short way."""
+    def more_text(self, data: bytes) -> tuple[bytes, str] | None:
+        """The event and its text where `data` is one whole event that only goes on with the text before it; None, and
+        nothing is taken, otherwise."""
+        if not self._is_in_text or self._splitter.pending or data[-2:] != b"\n\n":
+            return None
+        event = data[:-2].rstrip(b" ")
+        if event[-1:] != b"}":
+            return None
+        stem = event[:-1].rstrip(b" ")
+        text = self._run.text(stem)
+        if text is None:
+            text = _text_of(stem)
+            if text is None:
+                return None
+            self._run.learn(stem, text)
+        return (data, text) if text else None
 
     def close(self) -> Sequence[StreamEvent]:
         """What the end of the body completes: a last event without its blank line, an error that was no stream."""
@@ -125,6 +170,7 @@ class AnthropicStreamReader:
         data = _data_of(raw)
         if not data:
             return None
+        self._is_in_text = False
         try:
             event = _decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -164,6 +210,7 @@ class AnthropicStreamReader:
             text = delta.text or ""
             if text:
                 self._has_content = True
+                self._is_in_text = not self._in_block
             return StreamEvent(raw=raw, text=text, in_block=self._in_block)
         if kind == "thinking_delta":
             return StreamEvent(raw=raw, reasoning=delta.thinking or "", in_block=True)

@@ -155,8 +155,8 @@ def _type_of(status: int) -> str:
 class MessageWriter:
     """Writes one downstream stream; its id and model are fixed when it begins.
 
-    Events that pass as they came are told by `on_passed`, so that what is written behind them goes on where they
-    stopped: in the block that is open, or in the next one. `usage` is what the end will say: the last one written,
+    Events that pass as they came are told by `on_passed`, so that what is written between and behind them goes on where
+    they stopped: in the block that is open, or in the next one. `usage` is what the end will say: the last one written,
     unless the owner sets a better sum before `end`.
 
     Blocks come one after the other here, while other dialects may take turns between calls and text. So the first call
@@ -216,6 +216,7 @@ class MessageWriter:
             edge = event.native
             self._block = edge.opens
             self._index = edge.index if edge.opens else edge.index + 1
+            self._live = event.tools[0].index if edge.opens == "tool_use" and event.tools else None
 
     def write(self, event: StreamEvent) -> bytes:
         """The events that say what `event` says; b"" if it says nothing a caller of this dialect can hear yet."""

@@ -25,8 +25,8 @@ from crossfade.core.target import Dialect, Target
 from crossfade.wire import openai_embeddings_shapes as shapes
 from crossfade.wire.members import Members, joined, read_members
 from crossfade.wire.openai_response import ReadError
-from crossfade.wire.ours import OUR_FIELDS, Ours
-from crossfade.wire.reading import BOM, check_size, read_ours, unreadable
+from crossfade.wire.ours import OUR_FIELDS, Ours, read_ours
+from crossfade.wire.reading import BOM, check_size, unreadable
 
 MAX_INPUTS: Final = 10_000
 """Texts of one request; OpenAI takes 2,048."""
@@ -116,7 +116,7 @@ def read_request(body: bytes, headers: Mapping[str, str]) -> EmbeddingsInbound:
         dimensions=given.dimensions,
         encoding=_ENCODINGS.get(given.encoding_format, "other"),  # some vendors have more words than OpenAI
     )
-    return EmbeddingsInbound(members, facts, read_ours(given, headers), texts)
+    return EmbeddingsInbound(members, facts, read_ours(given.model, members.values, headers), texts)
 
 
 def _inputs(given: str | list[Any]) -> tuple[tuple[str, ...] | None, int]:

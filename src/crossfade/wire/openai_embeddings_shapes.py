@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 
 from crossfade.wire.openai_usage_shapes import Count
-from crossfade.wire.ours_shapes import OurFields
 
 
-class Request(OurFields, gc=False):
+class Request(msgspec.Struct, gc=False):
+    model: str | None = None
     input: str | list[str | int | list[int]] = ""
     encoding_format: str | None = None
     dimensions: Count = None

@@ -21,17 +21,8 @@ from crossfade.wire import openai_request_shapes as shapes
 from crossfade.wire.members import Members, read_members
 from crossfade.wire.openai_bodies import edited_body
 from crossfade.wire.openai_canonical import read_canonical
-from crossfade.wire.ours import OUR_FIELDS, Ours, has_our_headers, with_headers
-from crossfade.wire.reading import (
-    BOM,
-    MAX_MESSAGES,
-    MAX_MODEL,
-    MAX_TOOLS,
-    check_size,
-    read_ours,
-    unreadable,
-    value_of,
-)
+from crossfade.wire.ours import MAX_MODEL, OUR_FIELDS, Ours, has_our_headers, read_ours, with_headers
+from crossfade.wire.reading import BOM, MAX_MESSAGES, MAX_TOOLS, check_size, unreadable, value_of
 
 DECIDING: Final = (
     "model",
@@ -57,7 +48,7 @@ _decode: Final = msgspec.json.Decoder(shapes.Request).decode
 _decode_texts: Final = msgspec.json.Decoder(list[shapes.TextMessage]).decode
 _decode_text: Final = msgspec.json.Decoder(str).decode
 _decode_bool: Final = msgspec.json.Decoder(bool).decode
-_RARE: Final = frozenset(shapes.Request.__struct_fields__) - {"messages", "model", "stream"}
+_RARE: Final = frozenset((*shapes.Request.__struct_fields__, *OUR_FIELDS)) - {"messages", "model", "stream"}
 """Fields that decide something and are not read on the short way."""
 
 
@@ -151,7 +142,7 @@ def read_request(body: bytes, headers: Mapping[str, str]) -> ChatInbound:
         raise unreadable(body, error, read_canonical) from None
     if not members.can_splice:
         members.check_repeated(DECIDING)
-    ours = read_ours(given, headers)
+    ours = read_ours(given.model, members.values, headers)
     limit = given.max_completion_tokens
     field: Literal["max_tokens", "max_completion_tokens"] | None = None
     if limit is not None:

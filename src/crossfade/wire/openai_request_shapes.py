@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from crossfade.wire.ours_shapes import NO, OurFields
+from crossfade.wire.reading import NO
 
 
 class Part(msgspec.Struct, gc=False):
@@ -47,8 +47,9 @@ class ResponseFormat(msgspec.Struct, gc=False):
     json_schema: JsonSchema | None = None
 
 
-class Request(OurFields, kw_only=True, gc=False):
+class Request(msgspec.Struct, gc=False):
     messages: list[Message]
+    model: str | None = None
     stream: bool | None = None
     n: int | None = None
     stream_options: StreamOptions | None = None

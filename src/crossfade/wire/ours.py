@@ -70,6 +70,54 @@ class Ours(msgspec.Struct, frozen=True, kw_only=True):
     options: Options | None = None
 
 
+MAX_MODEL: Final = 1024
+"""Characters of `model`."""
+MAX_FIELD: Final = 256 * 1024
+"""Bytes of a field that is read whole: ours, stop sequences, `tool_choice`, the words of reasoning."""
+
+
+def read_ours(model: str | None, fields: Mapping[str, msgspec.Raw], headers: Mapping[str, str]) -> Ours:
+    """What a body whose top level is `fields` (JSON text), and headers with lower-case names, say to the gateway.
+    Raises InvalidRequest naming the field."""
+    model = model or ""
+    if 0 < len(model) <= MAX_MODEL and fields.keys().isdisjoint(OUR_FIELDS):  # as most
+        plain = Ours(model=model)
+        return with_headers(plain, headers) if headers and has_our_headers(headers) else plain
+    if len(model) > MAX_MODEL:
+        raise InvalidRequest(f"`model` is longer than {MAX_MODEL} characters.", param="model")
+    chain = None
+    for field in CHAIN_FIELDS:
+        if (value := _value(fields, field)) is None:
+            continue
+        if chain is not None:
+            raise InvalidRequest(f"`{field}` says the same as another field of the request; give one.", param=field)
+        chain = read_chain(field, value, model)
+        if not model and field == "models" and chain:
+            model, chain = chain[0].name, chain[1:]
+    said, listed = _value(fields, "crossfade"), _value(fields, "fallback_on")
+    if not model and ROUTE_HEADER not in headers:
+        raise InvalidRequest("You must provide a `model`.", param="model", code="missing_required_parameter")
+    ours = Ours(
+        model=model,
+        fallback_models=chain,
+        fallback_on=None if listed is None else read_fallback_on(listed),
+        options=None if said is None else read_options(said),
+    )
+    return with_headers(ours, headers) if headers and has_our_headers(headers) else ours
+
+
+def _value(fields: Mapping[str, msgspec.Raw], field: str) -> Any:
+    raw = fields.get(field)
+    if raw is None:
+        return None
+    if len(bytes(raw)) > MAX_FIELD:
+        raise InvalidRequest(f"`{field}` is longer than {MAX_FIELD // 1024} KiB.", param=field)
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError):  # a number that is out of all bounds passes as text at first
+        raise InvalidRequest(f"`{field}` cannot be read.", param=field) from None
+
+
 # --- the chain -----------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,87 @@
+"""What a request of another dialect has to leave out for a server that speaks OpenAI chat.
+
+The API rejects a whole request for one parameter that a model does not take, and leaving one out never fails a
+request. Callers of OpenAI chat say themselves what their models take; callers of other dialects said it to other
+models. Names of models are read here as their makers write them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import msgspec
+
+from crossfade.core.exchange import ChatRequest, OutputFormat, Tool
+
+MAX_USER: Final = 64
+"""Characters of `user` that OpenAI takes."""
+
+_EFFORT: Final = re.compile(r"(?:^|/)(?:o\d|gpt-[5-9]|gpt-\d\d|gpt-oss)(?!.*-chat)")
+"""Models that take `reasoning_effort`."""
+_NO_SAMPLING: Final = re.compile(r"(?:^|/)(?:o\d|gpt-5(?:-(?!chat)|$))")
+"""Models that take no `temperature` and no `top_p` but the default, whatever the effort."""
+
+
+def fitted(request: ChatRequest, model: str, *, takes_top_k: bool) -> tuple[ChatRequest, tuple[str, ...]]:
+    """The request as `model` takes it, and the names of what was left out. Words of other dialects (`max`) become the
+    nearest of this one."""
+    changes: dict[str, Any] = {}
+    dropped: list[str] = []
+    effort = request.reasoning_effort
+    if effort is not None and _EFFORT.search(model) is None:
+        dropped.append("reasoning_effort")
+        changes["reasoning_effort"] = effort = None
+    elif effort == "max":
+        changes["reasoning_effort"] = "xhigh"
+    is_thinking = _EFFORT.search(model) is not None and effort not in (None, "none")
+    if is_thinking or _NO_SAMPLING.search(model) is not None:
+        for name in ("temperature", "top_p"):
+            if getattr(request, name) is not None:
+                changes[name] = None
+                if getattr(request, name) != 1:  # a default said aloud is no loss
+                    dropped.append(name)
+    if request.top_k is not None and not takes_top_k:
+        changes["top_k"] = None
+        dropped.append("top_k")
+    if request.user is not None and len(request.user) > MAX_USER:
+        changes["user"] = None
+        dropped.append("user")
+    if any(tool.strict and not _is_strict(tool.parameters) for tool in request.tools):
+        changes["tools"] = tuple(_loose(tool) for tool in request.tools)
+        dropped.append("tools.strict")
+    if request.output is not None and request.output.strict and not _is_strict(request.output.schema):
+        changes["output"] = _loose(request.output)  # the answer is checked against the schema all the same
+        dropped.append("response_format.strict")
+    return (msgspec.structs.replace(request, **changes) if changes else request), tuple(dropped)
+
+
+def _loose(given: Any) -> Any:
+    """A tool or an output format that is strict only where OpenAI can have it so."""
+    assert isinstance(given, Tool | OutputFormat)
+    schema = given.parameters if isinstance(given, Tool) else given.schema
+    return given if not given.strict or _is_strict(schema) else msgspec.structs.replace(given, strict=False)
+
+
+def _is_strict(schema: bytes | None) -> bool:
+    """Whether every object in a JSON Schema is closed and wants all of its properties."""
+    try:
+        waiting = [msgspec.json.decode(schema or b"null")]
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, list):
+            waiting += node
+        elif isinstance(node, dict):
+            if (node.get("type") == "object" or "properties" in node) and not _is_closed(node):
+                return False
+            waiting += node.values()
+    return schema is not None
+
+
+def _is_closed(node: dict[str, Any]) -> bool:
+    properties, wanted = node.get("properties", {}), node.get("required", [])
+    if not isinstance(properties, dict) or not isinstance(wanted, list):
+        return False
+    return node.get("additionalProperties") is False and all(name in wanted for name in properties)
