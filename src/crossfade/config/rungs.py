@@ -38,7 +38,7 @@ def make_rung(
                 key=f"{name}#{credential}",
                 name=name,
                 provider=provider.name,
-                model=model,
+                model=said.deployment or model,
                 credential=credential,
                 window=known.window if said.window is None else said.window,
                 lacks=(known.lacks | said.lacks) - said.has,

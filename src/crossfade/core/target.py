@@ -30,6 +30,11 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     `include_usage`: `stream_options.include_usage` is understood. `max_tokens_field`: its name for the limit
     of output tokens. `model_prefixes`: how the names of its own models begin, for bare model ids. `call_id_length`:
     ids of tool calls must be exactly so many letters and digits; None: any will do.
+
+    `hosts` are further hosts of its own, `*` standing for an account's part: of a row without `base_url` all that there
+    are. `dated_versions`: it has APIs that want a version by date, which configuration names. That is then
+    `api_version`, which goes with every request as `?api-version=`; `model_in_path`: the model is the name of a
+    deployment, and stands in the path, `/deployments/NAME/chat/completions`.
     """
 
     name: str
@@ -46,13 +51,18 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     keep_idle: float = 4.0
     completion_excludes_reasoning: bool = False
     call_id_length: int | None = None
+    hosts: tuple[str, ...] = ()
+    dated_versions: bool = False
+    api_version: str = ""
+    model_in_path: bool = False
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Provider, model and credential: one place an attempt can go.
 
     `key` names it uniquely (`openai/gpt-5.4#0`: provider, model, number of the key), `name` is what people see
-    (`openai/gpt-5.4`). Abilities in `lacks` are known to be missing; all others are taken to be there.
+    (`openai/gpt-5.4`). `model` is what the provider is asked for: the model of the name, or its deployment.
+    Abilities in `lacks` are known to be missing; all others are taken to be there.
     `window` is the most input tokens, None if unknown. `prices` are USD per input and output token.
     `embedding` names the embedding model that it is, if it is one: vectors of equal names can be mixed, and no others.
     `is_embedding`: it is known to be one.

@@ -50,9 +50,11 @@ _ROWS: Final = (
     Vendor(
         name="azure",
         dialect="openai",
-        base_url="",  # https://{resource}.openai.azure.com/openai/v1
+        base_url="",  # https://{resource}.openai.azure.com/openai/v1, or without /v1 and with an api_version
+        hosts=("*.openai.azure.com", "*.services.ai.azure.com", "*.cognitiveservices.azure.com"),
         env=("AZURE_OPENAI_API_KEY",),
         auth="api-key",
+        dated_versions=True,
         assembles=True,
         max_tokens_field="max_completion_tokens",
     ),
@@ -116,6 +118,7 @@ _ROWS: Final = (
         name="together",
         dialect="openai",
         base_url="https://api.together.xyz/v1",
+        hosts=("api.together.ai",),
         env=("TOGETHER_API_KEY", "TOGETHERAI_API_KEY"),
     ),
     Vendor(
@@ -194,6 +197,7 @@ _ROWS: Final = (
         name="bedrock-mantle",
         dialect="openai",
         base_url="",  # https://bedrock-mantle.{region}.api.aws/v1
+        hosts=("bedrock-mantle.*.api.aws",),
         env=("AWS_BEARER_TOKEN_BEDROCK",),
         max_tokens_field="max_completion_tokens",
     ),
@@ -201,12 +205,14 @@ _ROWS: Final = (
         name="databricks",
         dialect="openai",
         base_url="",  # https://{workspace}/serving-endpoints
+        hosts=("*.azuredatabricks.net", "*.cloud.databricks.com", "*.gcp.databricks.com"),
         env=("DATABRICKS_TOKEN",),
     ),
     Vendor(
         name="snowflake",
         dialect="openai",
         base_url="",  # https://{account}.snowflakecomputing.com/api/v2/cortex/v1
+        hosts=("*.snowflakecomputing.com",),
         env=("SNOWFLAKE_TOKEN",),
         stream_end=StreamEnd.MARKER,  # no finish reason at all
         max_tokens_field="max_completion_tokens",
@@ -215,12 +221,14 @@ _ROWS: Final = (
         name="cloudflare",
         dialect="openai",
         base_url="",  # https://api.cloudflare.com/client/v4/accounts/{account}/ai/v1
+        hosts=("api.cloudflare.com",),
         env=("CLOUDFLARE_API_TOKEN",),
     ),
     Vendor(
         name="ollama",
         dialect="openai",
         base_url="http://127.0.0.1:11434/v1",
+        hosts=("ollama.com",),  # the same models, with a key
         auth="none",
     ),
     Vendor(

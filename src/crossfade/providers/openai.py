@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import quote
 
 import msgspec
 
+from crossfade.core.errors import InvalidRequest
 from crossfade.core.exchange import Completion, Continuation, RequestFacts, continued
 from crossfade.core.failure import Failure
 from crossfade.core.target import Dialect, Target, Vendor
@@ -44,6 +46,7 @@ class OpenAIProvider(Provider):
         self._marks_prefix = vendor.name in _MARKS_PREFIX
         self._errors = ErrorMemory(self._secrets)
         self._known_headers: dict[str | None, tuple[tuple[str, str], ...]] = {}
+        self._query = f"?api-version={vendor.api_version}" if vendor.api_version else ""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.vendor.name}>"
@@ -64,9 +67,10 @@ class OpenAIProvider(Provider):
                 target = self._with_limit(inbound, target)
             if self.vendor.call_id_length is not None:
                 target = _with_messages(inbound, target, self.vendor.call_id_length)
-            return ProviderRequest(PATH, headers, inbound.body(target, stream, usage, continuation, self._marks_prefix))
+            body = inbound.body(target, stream, usage, continuation, self._marks_prefix)
+            return ProviderRequest(self._path(PATH, target), headers, body)
         if isinstance(inbound, EmbeddingsInbound):
-            return ProviderRequest(EMBEDDINGS_PATH, headers, inbound.body(target, False, False))
+            return ProviderRequest(self._path(EMBEDDINGS_PATH, target), headers, inbound.body(target, False, False))
         chat = inbound.canonical()
         if self.vendor.call_id_length is not None:
             chat = msgspec.structs.replace(chat, messages=shortened(chat.messages, self.vendor.call_id_length))
@@ -80,7 +84,15 @@ class OpenAIProvider(Provider):
             max_tokens_field=self.vendor.max_tokens_field,
             marks_prefix=self._marks_prefix and continuation is not None and continuation.prefill,
         )
-        return ProviderRequest(path=PATH, headers=headers, body=body, dropped=chat.others)
+        return ProviderRequest(path=self._path(PATH, target), headers=headers, body=body, dropped=chat.others)
+
+    def _path(self, endpoint: str, target: Target) -> str:
+        """Where a request goes. A deployment's name, whoever gave it, is one segment of the path and nothing more."""
+        if not self.vendor.model_in_path:
+            return endpoint + self._query
+        if target.model in (".", ".."):  # no quoting keeps servers from reading these as steps
+            raise InvalidRequest(f"{target.model!r} is no name of a deployment.", param="model")
+        return f"/deployments/{quote(target.model, safe='', errors='replace')}{endpoint}{self._query}"
 
     def _headers(self, secret: str | None) -> tuple[tuple[str, str], ...]:
         """The same object for the same secret, so that it is rendered once."""
