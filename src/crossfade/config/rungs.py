@@ -45,7 +45,7 @@ def make_rung(
                 always_thinks=known.always_thinks if said.always_thinks is None else said.always_thinks,
                 is_slow=known.is_slow if said.is_slow is None else said.is_slow,
                 prefill=provider.vendor.prefill if said.prefill is None else said.prefill,
-                assembles=provider.vendor.assembles,
+                assembles=provider.vendor.assembles and not model.startswith(provider.vendor.asked_whole),
                 timeouts=limits,
                 price_in=known.price_in if said.price_in is None else said.price_in,
                 price_out=known.price_out if said.price_out is None else said.price_out,

@@ -26,10 +26,11 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     """Facts of one vendor's API; the row for an unknown compatible server is named `compatible`.
 
     `env` are the environment variables that vendors and their SDKs read the key from. `assembles`: assembling a
-    stream of it into a buffered answer loses nothing. `prefill`: an assistant turn at the end is gone on from.
-    `include_usage`: `stream_options.include_usage` is understood. `max_tokens_field`: its name for the limit
-    of output tokens. `model_prefixes`: how the names of its own models begin, for bare model ids. `call_id_length`:
-    ids of tool calls must be exactly so many letters and digits; None: any will do.
+    stream of it into a buffered answer loses nothing, but for models whose names begin as `asked_whole` says.
+    `prefill`: an assistant turn at the end is gone on from; `marks_prefix`: if it is marked with `prefix: true`.
+    `include_usage`: `stream_options.include_usage` is understood, and needed. `max_tokens_field`: its name for the
+    limit of output tokens. `model_prefixes`: how the names of its own models begin, for bare model ids.
+    `call_id_length`: ids of tool calls must be exactly so many letters and digits; None: any will do.
 
     `hosts` are further hosts of its own, `*` standing for an account's part: of a row without `base_url` all that there
     are. `dated_versions`: it has APIs that want a version by date, which configuration names. That is then
@@ -51,6 +52,9 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     keep_idle: float = 4.0
     completion_excludes_reasoning: bool = False
     call_id_length: int | None = None
+    asked_whole: tuple[str, ...] = ()
+    marks_prefix: bool = False
+    embeddings_path: str = "/embeddings"
     hosts: tuple[str, ...] = ()
     dated_versions: bool = False
     api_version: str = ""

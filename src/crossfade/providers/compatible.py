@@ -23,6 +23,7 @@ _ROWS: Final = (
         env=("OPENAI_API_KEY",),
         assembles=True,
         max_tokens_field="max_completion_tokens",
+        asked_whole=("gpt-4o-search", "gpt-4o-mini-search", "gpt-5-search"),  # the places of their citations
         model_prefixes=("gpt-", "o1", "o3", "o4", "chatgpt-", "text-embedding-"),
         keep_idle=_LONG_IDLE,
     ),
@@ -54,8 +55,7 @@ _ROWS: Final = (
         hosts=("*.openai.azure.com", "*.services.ai.azure.com", "*.cognitiveservices.azure.com"),
         env=("AZURE_OPENAI_API_KEY",),
         auth="api-key",
-        dated_versions=True,
-        assembles=True,
+        dated_versions=True,  # and nothing is assembled: content_filter_results would be lost
         max_tokens_field="max_completion_tokens",
     ),
     Vendor(
@@ -65,6 +65,7 @@ _ROWS: Final = (
         env=("MISTRAL_API_KEY",),
         assembles=True,
         prefill=True,
+        marks_prefix=True,
         include_usage=False,  # its finish chunk has the usage; older versions refuse the option
         call_id_length=9,
         model_prefixes=(
@@ -85,6 +86,7 @@ _ROWS: Final = (
         base_url="https://api.groq.com/openai/v1",
         env=("GROQ_API_KEY",),
         assembles=True,
+        asked_whole=("groq/compound", "compound-"),  # what their tools found
         prefill=True,
         max_tokens_field="max_completion_tokens",
         keep_idle=_LONG_IDLE,
@@ -95,6 +97,7 @@ _ROWS: Final = (
         base_url="https://api.deepseek.com",
         env=("DEEPSEEK_API_KEY",),
         assembles=True,
+        marks_prefix=True,  # at /beta, where it takes a prefill
         model_prefixes=("deepseek-",),
     ),
     Vendor(
@@ -139,6 +142,7 @@ _ROWS: Final = (
         dialect="openai",
         base_url="https://api.perplexity.ai",
         env=("PERPLEXITY_API_KEY", "PPLX_API_KEY"),
+        embeddings_path="/v1/embeddings",
         include_usage=False,  # every chunk has it
         model_prefixes=("sonar",),
     ),
@@ -207,6 +211,7 @@ _ROWS: Final = (
         base_url="",  # https://{workspace}/serving-endpoints
         hosts=("*.azuredatabricks.net", "*.cloud.databricks.com", "*.gcp.databricks.com"),
         env=("DATABRICKS_TOKEN",),
+        include_usage=False,  # it comes without asking, in several chunks
     ),
     Vendor(
         name="snowflake",

@@ -29,9 +29,6 @@ from crossfade.wire.openai_writer import write_request
 from crossfade.wire.reader import StreamReader
 
 PATH: Final = "/chat/completions"
-EMBEDDINGS_PATH: Final = "/embeddings"
-_MARKS_PREFIX: Final = frozenset({"mistral", "deepseek"})
-"""Vendors that want an assistant turn to go on from marked with `prefix: true`."""
 _CONTENT_TYPE: Final = ("content-type", "application/json")
 
 
@@ -43,7 +40,6 @@ class OpenAIProvider(Provider):
     def __init__(self, vendor: Vendor):
         self.vendor = vendor
         self._secrets = Secrets()
-        self._marks_prefix = vendor.name in _MARKS_PREFIX
         self._errors = ErrorMemory(self._secrets)
         self._known_headers: dict[str | None, tuple[tuple[str, str], ...]] = {}
         self._query = f"?api-version={vendor.api_version}" if vendor.api_version else ""
@@ -67,10 +63,11 @@ class OpenAIProvider(Provider):
                 target = self._with_limit(inbound, target)
             if self.vendor.call_id_length is not None:
                 target = _with_messages(inbound, target, self.vendor.call_id_length)
-            body = inbound.body(target, stream, usage, continuation, self._marks_prefix)
+            body = inbound.body(target, stream, usage, continuation, self.vendor.marks_prefix)
             return ProviderRequest(self._path(PATH, target), headers, body)
         if isinstance(inbound, EmbeddingsInbound):
-            return ProviderRequest(self._path(EMBEDDINGS_PATH, target), headers, inbound.body(target, False, False))
+            path = self._path(self.vendor.embeddings_path, target)
+            return ProviderRequest(path, headers, inbound.body(target, False, False))
         chat = inbound.canonical()
         if self.vendor.call_id_length is not None:
             chat = msgspec.structs.replace(chat, messages=shortened(chat.messages, self.vendor.call_id_length))
@@ -82,7 +79,7 @@ class OpenAIProvider(Provider):
             stream=stream,
             include_usage=usage,
             max_tokens_field=self.vendor.max_tokens_field,
-            marks_prefix=self._marks_prefix and continuation is not None and continuation.prefill,
+            marks_prefix=self.vendor.marks_prefix and continuation is not None and continuation.prefill,
         )
         return ProviderRequest(path=self._path(PATH, target), headers=headers, body=body, dropped=chat.others)
 
