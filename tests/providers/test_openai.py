@@ -61,6 +61,7 @@ def test_every_vendor_has_an_address_or_leaves_it_to_the_account() -> None:
     of_account = {"azure", "bedrock-mantle", "databricks", "snowflake", "cloudflare", "compatible"}
     for vendor in VENDORS.values():
         assert (vendor.base_url == "") == (vendor.name in of_account)
+        assert vendor.hosts or vendor.base_url or vendor.name == "compatible"
         assert not vendor.base_url.endswith("/")
         assert vendor.base_url.startswith(("https://", "http://127.0.0.1:")) or not vendor.base_url
 

@@ -219,9 +219,9 @@ def policy_of(file: RouteFile) -> RoutePolicy:
 
 
 def _other_vectors(rung: Rung, first: Rung) -> str:
-    target = rung.targets[0]
+    provider, _, model = rung.name.partition("/")
     return (
         f"{rung.name!r} embeds with another model than {first.name!r}, and vectors of two models cannot be mixed;"
-        f" remove it, or if it is the same model say so: providers.{target.provider}.models.{target.model}.embedding:"
+        f" remove it, or if it is the same model say so: providers.{provider}.models.{model}.embedding:"
         f" {first.targets[0].embedding}"
     )

@@ -46,7 +46,7 @@ class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What the file says of a model, over the catalogue. None: nothing. `has` and `lacks` are disjoint. Prices are
-    in USD per token."""
+    in USD per token. `deployment` is what the provider calls it, where that is another name."""
 
     window: int | None = None
     has: frozenset[Ability] = frozenset()
@@ -57,6 +57,7 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     price_out: float | None = None
     prefill: bool | None = None
     embedding: str | None = None
+    deployment: str | None = None
     timeouts: TimeoutPolicy = TimeoutPolicy()
 
 
