@@ -219,6 +219,8 @@ class DeploymentReader:
         self._ledger.use(path)
         if (name := variable_of(value)) is not None:
             return self._from_variable(prefix, row, name, path)
+        if isinstance(value, str):
+            value = value.partition("/openai/deployments/")[0]  # Azure's older way; the deployment is the model's name
         try:
             url = parse_base_url(value)
         except ValueError as error:
@@ -251,9 +253,9 @@ class DeploymentReader:
         vendor = row.vendor
         if prefix == "openai" or vendor == "compatible":
             vendor = vendor_at(url, host, self._vendors) or "compatible"
-        if vendor == "azure":
-            url = url.partition("/openai")[0]
         path_end = row.path if vendor == row.vendor else ""
+        if vendor == "azure":
+            url, path_end = url.partition("/openai")[0], PREFIXES["azure"].path
         url = url if url.endswith(path_end) else url + path_end
         own = self._vendors.get(vendor)
         here = url.replace("://localhost:", "://127.0.0.1:")

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from crossfade.config.addresses import is_own_host
 from crossfade.core.target import Vendor
 
 
@@ -134,8 +135,7 @@ def is_chat(model: str, mode: object) -> bool:
 def vendor_at(base_url: str, host: str, vendors: Mapping[str, Vendor]) -> str | None:
     """The vendor whose own API `base_url` with `host` is."""
     for row in vendors.values():
-        own = row.base_url.partition("://")[2].partition("/")[0]
-        if own and own == base_url.partition("://")[2].partition("/")[0] and ":" not in host and row.auth != "none":
+        if is_own_host(row, base_url) and ":" not in host and row.auth != "none":
             return row.name
     return None
 
