@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from crossfade.core.exchange import ChatRequest, OutputFormat, Tool
+from crossfade.core.exchange import ChatRequest, Tool
 
 MAX_USER: Final = 64
 """Characters of `user` that OpenAI takes."""
@@ -21,6 +21,13 @@ _EFFORT: Final = re.compile(r"(?:^|/)(?:o\d|gpt-[5-9]|gpt-\d\d|gpt-oss)(?!.*-cha
 """Models that take `reasoning_effort`."""
 _NO_SAMPLING: Final = re.compile(r"(?:^|/)(?:o\d|gpt-5(?:-(?!chat)|$))")
 """Models that take no `temperature` and no `top_p` but the default, whatever the effort."""
+_MOST_OUTPUT: Final = (
+    (re.compile(r"(?:^|/)gpt-4\.1"), 32_768),
+    (re.compile(r"(?:^|/)(?:chat)?gpt-4o|(?:^|/)gpt-[5-9].*-chat"), 16_384),
+    (re.compile(r"(?:^|/)gpt-(?:4|3\.5)(?:-|$)"), 4_096),
+    (re.compile(r"(?:^|/)o\d"), 100_000),
+)
+"""Models that write no more tokens than so many, and refuse to be asked for more; Anthropic's write up to 128,000."""
 
 
 def fitted(request: ChatRequest, model: str, *, takes_top_k: bool) -> tuple[ChatRequest, tuple[str, ...]]:
@@ -28,19 +35,11 @@ def fitted(request: ChatRequest, model: str, *, takes_top_k: bool) -> tuple[Chat
     nearest of this one."""
     changes: dict[str, Any] = {}
     dropped: list[str] = []
-    effort = request.reasoning_effort
-    if effort is not None and _EFFORT.search(model) is None:
-        dropped.append("reasoning_effort")
-        changes["reasoning_effort"] = effort = None
-    elif effort == "max":
-        changes["reasoning_effort"] = "xhigh"
-    is_thinking = _EFFORT.search(model) is not None and effort not in (None, "none")
-    if is_thinking or _NO_SAMPLING.search(model) is not None:
-        for name in ("temperature", "top_p"):
-            if getattr(request, name) is not None:
-                changes[name] = None
-                if getattr(request, name) != 1:  # a default said aloud is no loss
-                    dropped.append(name)
+    _fit_thinking(request, model, changes, dropped)
+    most = next((tokens for name, tokens in _MOST_OUTPUT if name.search(model)), None)
+    if request.max_tokens is not None and most is not None and request.max_tokens > most:
+        changes["max_tokens"] = most
+        dropped.append(f"max_tokens>{most}")
     if request.top_k is not None and not takes_top_k:
         changes["top_k"] = None
         dropped.append("top_k")
@@ -48,19 +47,35 @@ def fitted(request: ChatRequest, model: str, *, takes_top_k: bool) -> tuple[Chat
         changes["user"] = None
         dropped.append("user")
     if any(tool.strict and not _is_strict(tool.parameters) for tool in request.tools):
-        changes["tools"] = tuple(_loose(tool) for tool in request.tools)
+        changes["tools"] = tuple([_loose(tool) for tool in request.tools])
         dropped.append("tools.strict")
-    if request.output is not None and request.output.strict and not _is_strict(request.output.schema):
-        changes["output"] = _loose(request.output)  # the answer is checked against the schema all the same
+    output = request.output
+    if output is not None and output.strict and not _is_strict(output.schema):
+        changes["output"] = msgspec.structs.replace(output, strict=False)  # the answer is checked all the same
         dropped.append("response_format.strict")
     return (msgspec.structs.replace(request, **changes) if changes else request), tuple(dropped)
 
 
-def _loose(given: Any) -> Any:
-    """A tool or an output format that is strict only where OpenAI can have it so."""
-    assert isinstance(given, Tool | OutputFormat)
-    schema = given.parameters if isinstance(given, Tool) else given.schema
-    return given if not given.strict or _is_strict(schema) else msgspec.structs.replace(given, strict=False)
+def _fit_thinking(request: ChatRequest, model: str, changes: dict[str, Any], dropped: list[str]) -> None:
+    """Effort, and the sampling that goes with it: a model that thinks takes none but the default."""
+    effort = request.reasoning_effort
+    if effort is not None and _EFFORT.search(model) is None:
+        changes["reasoning_effort"] = effort = None
+        dropped.append("reasoning_effort")
+    elif effort == "max":
+        changes["reasoning_effort"] = "xhigh"
+    if effort in (None, "none") and _NO_SAMPLING.search(model) is None:
+        return
+    for name in ("temperature", "top_p"):
+        value = getattr(request, name)
+        if value is not None:
+            changes[name] = None
+            if value != 1:  # a default said aloud is no loss
+                dropped.append(name)
+
+
+def _loose(tool: Tool) -> Tool:
+    return tool if not tool.strict or _is_strict(tool.parameters) else msgspec.structs.replace(tool, strict=False)
 
 
 def _is_strict(schema: bytes | None) -> bool:
