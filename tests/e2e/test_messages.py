@@ -680,7 +680,7 @@ START = event(
 def test_a_long_call_of_a_passed_stream_is_held_by_its_content_and_not_by_its_envelopes(
     simulator: ProviderSimulator,
 ) -> None:
-    """More than 5 MB of events, of which 120 kB are arguments: what is put together meanwhile leaves among events that pass."""
+    """5 MB of events with 120 kB of arguments: what is put together meanwhile leaves among events that pass."""
 
     async def main() -> None:
         city = "a town of many names " * 6000

@@ -133,7 +133,9 @@ def test_what_needs_no_change_is_the_same_request() -> None:
 
 
 def messages_of(*messages: Message) -> list[dict[str, Any]]:
-    body = json.loads(write_request(ChatRequest(messages=messages), TARGET, stream=False))
+    request, dropped = fitted(ChatRequest(messages=messages), "m", takes_top_k=False)
+    assert dropped == ()
+    body = json.loads(write_request(request, TARGET, stream=False))
     found: list[dict[str, Any]] = body["messages"]
     return found
 

@@ -1,18 +1,23 @@
-"""What a request of another dialect has to leave out for a server that speaks OpenAI chat.
+"""What a request of another dialect has to leave out, or to say in another way, for a server that speaks OpenAI chat.
 
 The API rejects a whole request for one parameter that a model does not take, and leaving one out never fails a
 request. Callers of OpenAI chat say themselves what their models take; callers of other dialects said it to other
 models. Names of models are read here as their makers write them.
+
+Results of tools are text alone in this dialect, and files are PDFs that have a name.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
 
-from crossfade.core.exchange import ChatRequest, Tool
+from crossfade.core.exchange import ChatRequest, FilePart, Message, Part, TextPart, Tool
 
 MAX_USER: Final = 64
 """Characters of `user` that OpenAI takes."""
@@ -53,6 +58,8 @@ def fitted(request: ChatRequest, model: str, *, takes_top_k: bool) -> tuple[Chat
     if output is not None and output.strict and not _is_strict(output.schema):
         changes["output"] = msgspec.structs.replace(output, strict=False)  # the answer is checked all the same
         dropped.append("response_format.strict")
+    if any(not isinstance(part, TextPart) for message in request.messages for part in message.parts):
+        changes["messages"] = tuple(_with_media_of_results(_messages(request.messages)))
     return (msgspec.structs.replace(request, **changes) if changes else request), tuple(dropped)
 
 
@@ -100,3 +107,46 @@ def _is_closed(node: dict[str, Any]) -> bool:
     if not isinstance(properties, dict) or not isinstance(wanted, list):
         return False
     return node.get("additionalProperties") is False and all(name in wanted for name in properties)
+
+
+# --- messages ------------------------------------------------------------------------------------------------
+
+
+def _messages(messages: Iterable[Message]) -> Iterable[Message]:
+    for message in messages:
+        if any(isinstance(part, FilePart) for part in message.parts):
+            message = msgspec.structs.replace(message, parts=tuple([_part(part) for part in message.parts]))
+        yield message
+
+
+def _part(part: Part) -> Part:
+    """A text file as text, under its name; a PDF under a name."""
+    if not isinstance(part, FilePart) or part.data is None:
+        return part
+    if part.media_type == "application/pdf" and part.name is None:
+        return msgspec.structs.replace(part, name="document.pdf")
+    if not (part.media_type or "").startswith("text/"):
+        return part
+    try:
+        text = base64.b64decode(part.data, validate=True).decode()
+    except (binascii.Error, ValueError):
+        return part
+    return TextPart(text if part.name is None else f"{part.name}:\n\n{text}")
+
+
+def _with_media_of_results(messages: Iterable[Message]) -> list[Message]:
+    """The messages with the media that tools gave in a user's turn behind the results."""
+    found: list[Message] = []
+    media: list[Part] = []
+    for message in messages:
+        if message.role != "tool" and media:
+            found.append(Message(role="user", parts=tuple(media)))
+            media = []
+        if message.role == "tool" and (others := [p for p in message.parts if not isinstance(p, TextPart)]):
+            media += [TextPart(f"From the result of tool call {message.call_id}:"), *others]
+            texts = tuple([part for part in message.parts if isinstance(part, TextPart)])
+            message = msgspec.structs.replace(message, parts=texts)
+        found.append(message)
+    if media:
+        found.append(Message(role="user", parts=tuple(media)))
+    return found
