@@ -142,6 +142,7 @@ def test_held_answer_that_was_flowing_at_the_deadline_is_not_held_against_the_ta
         ((rung("a/m", assembles=True), "b/m"), RequestFacts(n=2), "auto", False),
         ((rung("a/m", assembles=True), "b/m"), RequestFacts(logprobs=True), "auto", False),
         ((rung("a/m", assembles=True), "b/m"), RequestFacts(audio=True), "auto", False),
+        ((rung("a/m", assembles=True), "b/m"), RequestFacts(wants_whole=True), "auto", False),
         ((rung("a/m", assembles=True), "b/m"), RequestFacts(), "false", False),
         ((rung("a/m"),), RequestFacts(), "true", True),
         ((rung("a/m"),), RequestFacts(stream=True), "false", True),

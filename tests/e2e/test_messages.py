@@ -654,20 +654,80 @@ def test_an_answer_that_is_no_json_object_of_a_call_stays_readable(simulator: Pr
     run(main())
 
 
+def event(body: dict[str, Any]) -> bytes:
+    """One event of an Anthropic stream."""
+    return f"event: {body['type']}\ndata: {json.dumps(body)}\n\n".encode()
+
+
+COUNTS = {"input_tokens": 3, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": 1}
+START = event(
+    {
+        "type": "message_start",
+        "message": {
+            "id": "msg_1",
+            "type": "message",
+            "role": "assistant",
+            "model": "m",
+            "content": [],
+            "stop_reason": None,
+            "stop_sequence": None,
+            "usage": COUNTS,
+        },
+    }
+)
+
+
+def test_a_long_call_of_a_passed_stream_is_held_by_its_content_and_not_by_its_envelopes(
+    simulator: ProviderSimulator,
+) -> None:
+    """5 MB of events with 120 kB of arguments: what is put together meanwhile leaves among events that pass."""
+
+    async def main() -> None:
+        city = "a town of many names " * 6000
+        arguments = json.dumps({"city": city, "days": 3})
+        call = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {}}
+        pieces = [arguments[i : i + 3] for i in range(0, len(arguments), 3)]
+        deltas = [
+            event({"type": "content_block_delta", "index": 1,
+                   "delta": {"type": "input_json_delta", "partial_json": piece}})
+            for piece in pieces
+        ]  # fmt: skip
+        events = [
+            START,
+            event({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
+            event({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Well"}}),
+            event({"type": "content_block_stop", "index": 0}),
+            event({"type": "content_block_start", "index": 1, "content_block": call}),
+            *[b"".join(deltas[i : i + 200]) for i in range(0, len(deltas), 200)],
+            event({"type": "content_block_stop", "index": 1}),
+            event({"type": "message_delta", "delta": {"stop_reason": "tool_use", "stop_sequence": None},
+                   "usage": {**COUNTS, "output_tokens": 30_000}}),
+            event({"type": "message_stop"}),
+        ]  # fmt: skip
+        assert sum(map(len, events)) > 5 * 1024 * 1024
+        raw = RawProvider()
+        async with (
+            raw.serving([EVENT_STREAM, *events]),
+            chain_stage(simulator, {"a": "anthropic"}, "", more={"a": raw.yaml}) as stage,
+        ):
+            answer = await ask(stage, stream=True, tools=[WEATHER])
+            assert answer.calls == [("weather", {"city": city, "days": 3})] and answer.call_ids == ["toolu_1"]
+            assert kinds(answer) == ["text", "tool_use"] and answer.usage["output_tokens"] == 30_000
+            assert len(answer.raw) < 1024 * 1024, "the pieces were put together"
+
+    run(main())
+
+
 def test_a_cut_in_a_passed_stream_leaves_no_half_event(simulator: ProviderSimulator) -> None:
     """The upstream broke off within an event: what left before it is whole events, and the rest comes from another."""
 
     async def main() -> None:
-        start = {"type": "message_start", "message": {"id": "msg_1", "type": "message", "role": "assistant",
-                 "model": "m", "content": [], "stop_reason": None, "stop_sequence": None,
-                 "usage": {"input_tokens": 3, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0,
-                           "output_tokens": 1}}}  # fmt: skip
         block = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
         words = [f"{word} " for word in TEXT.split(" ")[:30]]
         deltas = [
-            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": w}} for w in words
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": word}} for word in words
         ]
-        events = [f"event: {e['type']}\ndata: {json.dumps(e)}\n\n".encode() for e in (start, block, *deltas)]
+        events = [START, event(block), *map(event, deltas)]
         script: list[Any] = [EVENT_STREAM, *events[:-1], events[-1][:60], CUT]
         raw = RawProvider()
         chain = {"a": "anthropic", "b": "openai"}

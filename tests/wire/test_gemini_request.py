@@ -631,3 +631,14 @@ def test_recorded_chats_can_all_be_said(name: str, model: str) -> None:
     assert sum("inlineData" in part or "fileData" in part for part in parts) == sum(
         not isinstance(part, TextPart) for message in chat.messages for part in message.parts
     )
+
+
+@pytest.mark.parametrize(
+    ("model", "most"), [("gemini-2.5-pro", 65_536), ("gemini-3.8-flash", 65_536), ("gemini-4-argon", None), ("x", None)]
+)
+def test_no_more_output_is_asked_for_than_the_family_can_write(model: str, most: int | None) -> None:
+    made = write_request(
+        ChatRequest(messages=(Message(role="user", parts=(TextPart("hi"),)),), max_tokens=128_000), model
+    )
+    assert json.loads(made.body)["generationConfig"]["maxOutputTokens"] == (most or 128_000)
+    assert made.dropped == ((f"max_tokens>{most}",) if most else ())

@@ -33,6 +33,8 @@ DECIDING: Final = (
     "system",
     "tools",
     "tool_choice",
+    "mcp_servers",
+    "stop_sequences",
     "thinking",
     "output_config",
     "output_format",

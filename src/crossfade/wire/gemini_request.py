@@ -31,6 +31,9 @@ from crossfade.core.exchange import (
 MAX_STOP_SEQUENCES: Final = 5
 """Google's documented limit of `stopSequences`."""
 
+MAX_OUTPUT: Final = 65_536
+"""The most output tokens that models up to Gemini 3 write, and may be asked for."""
+
 FOREIGN_SIGNATURE: Final = "skip_thought_signature_validator"
 """Google's documented `thoughtSignature` for a call whose own one is not there. From Gemini 3 on, a call of the
 current turn without any is a 400; callers of other dialects cannot carry the real one back."""
@@ -354,8 +357,12 @@ def _generation_config(request: ChatRequest, model: str, dropped: _Dropped) -> J
     if seed is not None and not -(2**31) <= seed < 2**31:
         seed = None
         dropped.add("seed")
+    limit = request.max_tokens
+    if limit is not None and limit > MAX_OUTPUT and 0 < family(model) <= 3:
+        limit = MAX_OUTPUT
+        dropped.add(f"max_tokens>{MAX_OUTPUT}")
     config: Json = {
-        "maxOutputTokens": request.max_tokens,
+        "maxOutputTokens": limit,
         "temperature": request.temperature,
         "topP": request.top_p,
         "topK": request.top_k,

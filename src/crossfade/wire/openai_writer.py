@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
@@ -37,7 +34,7 @@ def write_request(
     marks_prefix: bool = False,
 ) -> bytes:
     """An OpenAI chat body. `marks_prefix`: a last assistant turn is marked with `prefix: true`."""
-    messages = [_message(message) for message in _with_media_of_results(request.messages)]
+    messages = [_message(message) for message in request.messages]
     if marks_prefix and messages and messages[-1]["role"] == "assistant":
         messages[-1]["prefix"] = True
     body: _Json = {"model": target.model, "messages": messages}
@@ -76,26 +73,6 @@ def write_request(
         if include_usage:
             body["stream_options"] = {"include_usage": True}
     return _encode(body)
-
-
-def _with_media_of_results(messages: Iterable[Message]) -> list[Message]:
-    """The messages with the media that tools gave in a user's turn behind the results, which are text alone here."""
-    found: list[Message] = []
-    media: list[Part] = []
-    for message in messages:
-        if message.role != "tool":
-            if media:
-                found.append(Message(role="user", parts=tuple(media)))
-                media = []
-            found.append(message)
-            continue
-        texts = tuple(part for part in message.parts if isinstance(part, TextPart))
-        if others := [part for part in message.parts if not isinstance(part, TextPart)]:
-            media += [TextPart(f"From the result of tool call {message.call_id}:"), *others]
-        found.append(msgspec.structs.replace(message, parts=texts) if others else message)
-    if media:
-        found.append(Message(role="user", parts=tuple(media)))
-    return found
 
 
 def _message(message: Message) -> _Json:
@@ -140,28 +117,13 @@ def _part(part: Part) -> _Json:
         case AudioPart():
             return {"type": "input_audio", "input_audio": {"data": part.data, "format": part.format}}
         case FilePart():
-            if part.data is not None and (text := _plain_text(part)) is not None:
-                return {"type": "text", "text": text}
             return {"type": "file", "file": _file(part)}
-
-
-def _plain_text(part: FilePart) -> str | None:
-    """A text file as text, under its name: files here are PDFs. None for what is none."""
-    if not (part.media_type or "").startswith("text/"):
-        return None
-    try:
-        text = base64.b64decode(part.data or "", validate=True).decode()
-    except (binascii.Error, ValueError):
-        return None
-    return text if part.name is None else f"{part.name}:\n\n{text}"
 
 
 def _file(part: FilePart) -> _Json:
     file: _Json = {}
     if part.name is not None:
         file["filename"] = part.name
-    elif part.media_type == "application/pdf" and part.data is not None:
-        file["filename"] = "document.pdf"  # it is wanted beside the data
     if part.file_id is not None:
         file["file_id"] = part.file_id
     elif part.url is not None:
