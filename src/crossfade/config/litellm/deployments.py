@@ -203,7 +203,7 @@ class DeploymentReader:
             self._ledger.say("changed", params["model"][1], "called by the chat API; LiteLLM calls the Responses API")
         if prefix == "azure":
             model = model.removeprefix("o_series/").removeprefix("gpt5_series/")
-        if not model.isprintable() or any(mark in ", " for mark in model) or model.startswith("/"):
+        if not model or not model.isprintable() or any(mark in ", " for mark in model) or model.startswith("/"):
             raise _Lost(f"{model!r} cannot stand in a chain")
         return prefix, model
 
