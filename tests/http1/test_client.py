@@ -25,6 +25,9 @@ class FakeTransport:
     def write(self, data: bytes) -> None:
         self.written.append(data)
 
+    def get_extra_info(self, name: str) -> None:
+        """There is no TLS."""
+
     def writelines(self, pieces: tuple[bytes, ...]) -> None:
         self.written.append(b"".join(pieces))
 

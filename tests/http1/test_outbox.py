@@ -52,6 +52,9 @@ class Upstream:
     def write(self, data: bytes) -> None:
         self.written.append(data)
 
+    def get_extra_info(self, name: str) -> None:
+        """There is no TLS."""
+
     def is_closing(self) -> bool:
         return self.is_aborted
 

@@ -631,3 +631,19 @@ def test_all_else_takes_the_long_way(other: bytes) -> None:
     assert on.more_text(other) is None
     on.feed(other[:-1])
     assert on.more_text(SAID[0]) is None, "part of an event is waiting"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        chunk({"content": "b"}).replace(b"data: ", b"data:  "), chunk({"content": "b"}).replace(b"data: ", b"data: \r"),
+        chunk({"content": "b"}).replace(b'"id":"', b'"id":5,"x":"'),
+        chunk({"content": "b"}).replace(b'"id":"', b'"id":"\xff'),
+    ],
+)  # fmt: skip
+def test_an_odd_event_means_the_same_however_it_is_split(odd: bytes) -> None:
+    body = b"".join([chunk({"content": "a"}), odd, chunk({"content": "c"}), chunk({}, "stop"), DONE])
+    whole = read([body], reader(), is_short=False)
+    assert read([body[i : i + 1] for i in range(len(body))], reader(), is_short=True) == whole
+    for cut in range(1, len(body)):
+        assert read([body[:cut], body[cut:]], reader(), is_short=True) == whole

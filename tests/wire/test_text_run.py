@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossfade.wire.text_run import TextRun
+from crossfade.wire.text_run import MAX_LEARNED, TextRun
 
 
 class Whole:
@@ -125,3 +125,9 @@ def test_the_last_string_of_a_repeated_key_is_the_text_and_no_other() -> None:
         for first, second in ((b"a", b"b"), (b"c", b"b"), (b"c", b"d"))
     ]
     assert read(twice)[0] == ["b", "b", "d"]
+
+
+def test_long_events_are_not_kept_to_compare_with() -> None:
+    long = [event("x", after=f',"more":"{"y" * MAX_LEARNED}"') for _ in range(20)]
+    found, whole = read(long)
+    assert found == ["x"] * 20 and whole.calls == 20

@@ -21,6 +21,8 @@ from crossfade.wire.openai_chat import (
     write_completion,
 )
 
+MAX_NAME: Final = 256
+"""Characters of an id or a model's name that are written again and again."""
 DONE: Final = b"data: [DONE]\n\n"
 
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
@@ -58,8 +60,9 @@ class ChatEventWriter:
 
     def _written(self, event: StreamEvent) -> bytes:
         if self._writer is None:
-            self._id = self._id or event.id or f"chatcmpl-{self._request}"
-            self._model = self._model or event.model
+            # In every chunk, so that a provider's odd one would be many times as much as it sent.
+            self._id = (self._id or event.id or f"chatcmpl-{self._request}")[:MAX_NAME]
+            self._model = (self._model or event.model)[:MAX_NAME]
             self._created = self._created or event.created or int(time.time())
             self._writer = self._new_writer(self._has_begun)
         return self._writer.write(event)

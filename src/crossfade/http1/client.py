@@ -15,8 +15,9 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 import httptools
 
@@ -41,6 +42,9 @@ SLICE_BYTES: Final = 32 * 1024
 RELAYED_BYTES: Final = 8 * 1024
 """Bytes that are read at once of a response that is passed on as it comes. Its reader may be slow: what has been read
 is kept until it can leave, and in another dialect it may be several times as long."""
+
+SECURED_BYTES: Final = 48 * 1024
+"""Encrypted bytes that the loop keeps while reading is paused; half of it must be more than one record of TLS."""
 
 # What chunk framing may take for each piece of body without being counted: a size line, its extension, two CR LF.
 _FRAMING_PER_PIECE: Final = 64
@@ -73,6 +77,10 @@ class Owner(Protocol):
     def on_reusable(self, connection: ClientConnection) -> None: ...
 
     def on_closed(self, connection: ClientConnection) -> None: ...
+
+
+class _SecuredTransport(Protocol):
+    def set_read_buffer_limits(self, high: int, low: int) -> None: ...
 
 
 class _Refused(Exception):
@@ -158,6 +166,7 @@ class ClientConnection(Sender, Reading):
         "_outbox",
         "_owner",
         "_parser",
+        "_secured",
         "_served",
         "_small_reads",
         "_transport",
@@ -170,6 +179,7 @@ class ClientConnection(Sender, Reading):
         self._unsent: tuple[bytes, bytes] | None = None  # the request, until it leaves with the end of the turn
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
+        self._secured: Any = None  # the loop's `ssl.SSLObject`, over TLS
         self._exchange: Exchange | None = None
         self._deliver: Callable[[bytes], None] = _ignore
         self._head = b""  # what has come of a response head that is not yet whole
@@ -286,7 +296,7 @@ class ClientConnection(Sender, Reading):
             return
         self._is_closed = True
         self._exchange, self._deliver = None, _ignore
-        self._parser = self._small_reads = None  # they and the connection hold each other
+        self._parser = self._small_reads = self._secured = None  # they and the connection hold each other
         self._is_behind_chunk = False
         self._later = b""
         self._unsent = None
@@ -298,6 +308,9 @@ class ClientConnection(Sender, Reading):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._secured = secured = transport.get_extra_info("ssl_object")
+        if secured is not None:
+            cast(_SecuredTransport, transport).set_read_buffer_limits(SECURED_BYTES, SECURED_BYTES // 2)
 
     def pause_writing(self) -> None:
         """A request is written whole, whatever its size."""
@@ -312,6 +325,10 @@ class ClientConnection(Sender, Reading):
             self._read_later()
         elif self._is_behind_chunk and (content := content_of_chunk(data)) is not None:
             # Most events of a stream: a chunk each, after which the parser is where it was, so it need not see them.
+            if (
+                self._framing
+            ):  # as where it sees them: each piece of content pays for framing, also for what came before
+                self._framing = max(0, self._framing + len(data) - 2 * len(content) - _FRAMING_PER_PIECE)
             self._deliver(content)
         elif self._is_in_head or self._exchange is None:
             self._read(data)
@@ -350,6 +367,19 @@ class ClientConnection(Sender, Reading):
             data, self._later = self._later, b""
             self._read(data)
 
+    def _read_what_is_encrypted(self) -> None:
+        """What had come over TLS before the end and was not asked for yet, because reading was paused: the loop would
+        forget it with the connection."""
+        try:
+            while not self._is_closed and self._exchange is not None:
+                data: bytes = self._secured.read(SLICE_BYTES)
+                if not data:  # the server's farewell: the end of a body that lasts until EOF
+                    self.eof_received()
+                    return
+                self._read(data)
+        except ssl.SSLError:
+            return  # no more, or a record that was cut
+
     def _read(self, data: bytes) -> None:
         if self._exchange is None:
             self.close()  # nobody asked: a second response, or the farewell of a server that closes
@@ -371,6 +401,8 @@ class ClientConnection(Sender, Reading):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._read_all_later()
+        if self._secured is not None and self._exchange is not None and not self._is_closed:
+            self._read_what_is_encrypted()
         # Also where TLS ended without its close_notify: then even a body that lasts until EOF may have been cut.
         if not self._is_closed:
             self._on_broken("closed" if error is None else f"lost ({type(error).__name__})")
@@ -493,6 +525,7 @@ class ClientConnection(Sender, Reading):
         if (
             self._is_kept_alive
             and not self._later
+            and not self._is_resting  # behind a full read there may be more, and it would be behind the response
             and not transport.is_closing()
             and not transport.get_write_buffer_size()
         ):

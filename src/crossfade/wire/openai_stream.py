@@ -141,7 +141,10 @@ class ChunkReader(StreamReader):
     def more_text(self, data: bytes) -> tuple[bytes, str] | None:
         """The event and its text where `data` is one whole event that only goes on with the text before it; None, and
         nothing is taken, otherwise."""
-        if self._head is None or self._splitter.pending:
+        return None if self._splitter.pending else self._more_text(data)
+
+    def _more_text(self, data: bytes) -> tuple[bytes, str] | None:
+        if self._head is None:
             return None
         text = self._run.text(data)
         if text is None:
@@ -194,10 +197,10 @@ class ChunkReader(StreamReader):
 
     def _read_line(self, raw: bytes) -> Sequence[StreamEvent]:
         """An event of one line of data. Ids and the like are taken from the event before: the first ones count."""
-        if self._head is not None and (more := self.more_text(raw)) is not None:
+        if self._head is not None and (more := self._more_text(raw)) is not None:
             name, model, created = self._head
             return (StreamEvent(raw=more[0], text=more[1], id=name, model=model, created=created),)
-        return self._read_data("", raw[6:-2], raw)
+        return self._read_data("", raw[6:-2].strip(), raw)
 
     def _read_data(self, name: str, data: bytes, raw: bytes) -> Sequence[StreamEvent]:
         before, self._head = self._head, None

@@ -17,6 +17,8 @@ PADDINGS: Final = (b'"obfuscation":"', b'"p":"')
 """Members that OpenAI and Mistral add to each event, with as many characters of no meaning as hide the length of the
 text (seen in recorded streams of both)."""
 
+MAX_LEARNED: Final = 8 * 1024
+"""Bytes of an event that is kept to compare others with."""
 _WORTH: Final = 8
 """Events that a pattern must have served before learning another one is worth its cost."""
 _FIRST_TRIES: Final = 3
@@ -68,11 +70,11 @@ class TextRun:
     def learn(self, event: bytes, text: str) -> None:
         """Has later events like this one, which was decoded whole to `text`, read by `text`, and no others. Where this
         was not worth it a few times it is given up for the rest of the stream."""
-        self._before = b""
+        self._before = self._between = self._behind = b""
         if self._served >= _WORTH:
             self._tries = _FIRST_TRIES
         self._served = 0
-        if not self._tries:
+        if not self._tries or len(event) > MAX_LEARNED:
             return
         self._tries -= 1
         begin = event.find(self._member + b'"') + len(self._member) + 1
