@@ -230,7 +230,8 @@ _PROBES: Final = frozenset({"/healthz", "/readyz"})
 
 
 def _dialect_of(path: str) -> CallerDialect:
-    """In whose envelope a caller of `path` expects errors; of paths that there are none, OpenAI's but below messages."""
+    """In whose envelope a caller of `path` expects errors. Of paths that there are none it is OpenAI's, but behind
+    messages."""
     endpoint = _ENDPOINTS.get(path)
     if endpoint is not None:
         return endpoint.dialect
