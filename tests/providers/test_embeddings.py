@@ -52,16 +52,21 @@ def test_the_recorded_exchanges_of_both_dialects_are_here() -> None:
     assert (len(OPENAI), len(GEMINI)) == (43, 7)
 
 
-@pytest.mark.parametrize("name", [name for name in OPENAI if "error" not in name])
-def test_a_recorded_request_is_rebuilt_and_its_answer_read(name: str) -> None:
-    recording = load(name)
-    body = recording["request"]["body"]
-    if body is None:
-        pytest.skip("the recording has no request")
+def rebuilt(name: str) -> EmbeddingsInbound:
+    """A recorded request of OpenAI's dialect as a caller's, after a look at what the provider makes of it."""
+    given = load(name)["request"]
+    body = given["body"]
     asked = inbound_of(body)
     sent = provider_of(name).request(asked, target(body.get("model", "m")), "key", False)
     assert json.loads(sent.body) == ({"model": "m"} | body)
-    assert urlsplit(recording["request"]["url"]).path.endswith(sent.path)
+    assert urlsplit(given["url"]).path.endswith(sent.path)
+    return asked
+
+
+@pytest.mark.parametrize("name", [name for name in OPENAI if "error" not in name])
+def test_a_recorded_request_is_rebuilt_and_its_answer_read(name: str) -> None:
+    recording = load(name)
+    asked = rebuilt(name)
     found = provider_of(name).completion(recording["response"]["body"].encode(), asked.facts)
     assert isinstance(found, Completion) and check_completion(found, asked.facts) is None
     assert found.is_as_asked and found.usage is not None and found.model
@@ -77,8 +82,8 @@ def test_a_recorded_error_has_its_reason(name: str) -> None:
     assert found.reason is ERRORS[case]
 
 
-@pytest.mark.parametrize("name", [name for name in GEMINI if "error" not in name])
-def test_a_recorded_gemini_request_is_rebuilt_from_texts_and_its_answer_read(name: str) -> None:
+def rebuilt_from_texts(name: str) -> EmbeddingsInbound:
+    """A recorded request of Gemini's as a caller's of OpenAI's, after a look at what the provider makes of it."""
     recording = load(name)
     given = recording["request"]["body"]
     texts = ["".join(part["text"] for part in one["content"]["parts"]) for one in given["requests"]]
@@ -86,10 +91,16 @@ def test_a_recorded_gemini_request_is_rebuilt_from_texts_and_its_answer_read(nam
     model = given["requests"][0]["model"].removeprefix("models/")
     sent = provider_of(name).request(asked, target(model), "key", False)
     wanted = [{**one, "content": {"parts": one["content"]["parts"]}} for one in given["requests"]]
-    rebuilt = json.loads(sent.body)["requests"]
-    assert [{key: one.get(key) for key in two} for one, two in zip(wanted, rebuilt, strict=True)] == rebuilt
+    made = json.loads(sent.body)["requests"]
+    assert [{key: one.get(key) for key in two} for one, two in zip(wanted, made, strict=True)] == made
     assert urlsplit(recording["request"]["url"]).path.endswith(sent.path)
-    found = provider_of(name).completion(recording["response"]["body"].encode(), asked.facts)
+    return asked
+
+
+@pytest.mark.parametrize("name", [name for name in GEMINI if "error" not in name])
+def test_a_recorded_gemini_request_is_rebuilt_from_texts_and_its_answer_read(name: str) -> None:
+    asked = rebuilt_from_texts(name)
+    found = provider_of(name).completion(load(name)["response"]["body"].encode(), asked.facts)
     assert isinstance(found, Completion) and check_completion(found, asked.facts) is None
 
 

@@ -259,6 +259,27 @@ def test_absolute_times_say_nothing_without_a_reference() -> None:
             20.0,
         ),
         ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1771438861000", "date": DATE}, 20.0),
+        ({"x-ratelimit-remaining": "many", "x-ratelimit-reset": "5"}, None),
+        # Mistral's tokens per minute, with what the request would have taken of them
+        ({"ratelimitbysize-remaining": "0", "ratelimitbysize-reset": "46"}, 46.0),
+        (
+            {
+                "ratelimitbysize-remaining": "100",
+                "ratelimitbysize-query-cost": "101",
+                "ratelimitbysize-reset": "46",
+                "x-ratelimit-remaining": "100",
+                "x-ratelimit-reset": "90",
+            },
+            46.0,
+        ),
+        (
+            {
+                "ratelimitbysize-remaining": "101",
+                "ratelimitbysize-query-cost": "101",
+                "ratelimitbysize-reset": "46",
+            },
+            None,
+        ),
     ],
 )
 def test_waiting_times_in_headers(headers: dict[str, str], seconds: float | None) -> None:

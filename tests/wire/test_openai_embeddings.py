@@ -58,7 +58,7 @@ def test_inputs_are_texts_or_tokens(given: Any, texts: tuple[str, ...] | None, c
         (b'{"model":"m"}', "input"), (b'{"input":"x"}', "model"), (b'{"model":"m","input":""}', "input"),
         (b'{"model":"m","input":[]}', "input"), (b'{"model":"m","input":["a",""]}', "input"),
         (b'{"model":"m","input":["a",1]}', "input"), (b'{"model":"m","input":{"a":1}}', "input"),
-        (b'{"model":"m","input":[1.5]}', "input"), (b'{"model":1,"input":"x"}', "model"),
+        (b'{"model":"m","input":[1.5]}', "input[0]"), (b'{"model":1,"input":"x"}', "model"),
         (b'{"model":"m","input":"x","encoding_format":1}', "encoding_format"),
         (b'{"model":"m","input":"x","dimensions":0}', "dimensions"),
         (b'{"model":"m","input":"x","dimensions":"4"}', "dimensions"),

@@ -9,7 +9,7 @@ import click
 
 from crossfade.cli.loading import load
 from crossfade.config.settings import Config
-from crossfade.core.target import Rung
+from crossfade.core.target import Rung, Vendor
 
 
 @click.command()
@@ -33,7 +33,7 @@ def summary(config: Config) -> Iterator[str]:
     for provider in config.providers.values():
         count = len(provider.api_keys)
         what = "no key" if count == 0 else "1 key" if count == 1 else f"{count} keys"
-        yield f"  {provider.name}: {provider.vendor.dialect}, {provider.vendor.base_url}, {what}"
+        yield f"  {provider.name}: {provider.vendor.dialect}, {_address(provider.vendor)}, {what}"
     if config.routes:
         yield "routes:"
     for route in config.routes.values():
@@ -49,6 +49,12 @@ def summary(config: Config) -> Iterator[str]:
         yield f"note: {note}"
     for warning in config.warnings:
         yield f"warning: {warning}"
+
+
+def _address(vendor: Vendor) -> str:
+    deployments = "/deployments/MODEL" if vendor.model_in_path else ""
+    version = f"?api-version={vendor.api_version}" if vendor.api_version else ""
+    return f"{vendor.base_url}{deployments}{version}"
 
 
 def _chain(rungs: tuple[Rung, ...]) -> str:

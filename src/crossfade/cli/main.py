@@ -1,7 +1,7 @@
 """The command line: `crossfade COMMAND`. Commands are imported when they run, so that `--help` is quick.
 
-Exit codes: 0 good, 2 the configuration or the command line is wrong, 1 anything else. Expected errors end in a
-message, never in a traceback.
+Exit codes: 0 good, 2 the configuration or the command line is wrong, 1 anything else; `import` has one of its own.
+Expected errors end in a message, never in a traceback.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ COMMANDS = {
     "try": ("crossfade.cli.try_:try_", "Send one request through a chain and show the walk."),
     "demo": ("crossfade.cli.demo:demo", "Show fallback at work, with simulated providers."),
     "events": ("crossfade.cli.events:events", "Show what happened: requests, attempts, fallbacks."),
+    "import": ("crossfade.cli.import_:import_", "Make a crossfade.yaml of another gateway's configuration."),
     "keys": ("crossfade.cli.keys:keys", "Make keys for applications."),
     "schema": ("crossfade.cli.schema:schema", "Print the JSON Schema of crossfade.yaml."),
     "simulate": ("crossfade.cli.simulate:simulate", "Run a provider simulator that fails on request."),

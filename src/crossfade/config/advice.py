@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from crossfade.config.build import host_of, is_local_host
+from crossfade.config.addresses import host_of, is_local_host
 from crossfade.config.settings import Config, ProviderConfig
 from crossfade.core.policy import FIRST_CONTENT_SLOW, FIRST_CONTENT_THINKING, FIRST_CONTENT_TIMEOUT
 from crossfade.core.target import Route, Rung, Target
@@ -37,7 +37,8 @@ def warnings_of(config: Config) -> tuple[str, ...]:
     for route in config.routes.values():
         found += _of_route(route)
     for rung in _rungs(config):
-        known = config.facts(config.providers[rung.targets[0].provider].vendor.name, rung.targets[0].model)
+        provider_name, _, model = rung.name.partition("/")
+        known = config.facts(config.providers[provider_name].vendor.name, model)
         if known is not None and known.only_responses:
             found.append(f"{rung.name} is served by the Responses API only: chat requests to it will fail")
     if config.server.auth == "none" and not config.server.listen.is_loopback:

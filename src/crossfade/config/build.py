@@ -6,13 +6,12 @@ every problem at its place and goes on, so that one run tells all of them. Route
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from pathlib import Path as FilePath
-from urllib.parse import urlsplit
 
 import msgspec
 
+from crossfade.config.addresses import is_own_host, missing, placed
 from crossfade.config.problems import Path, Problems, did_you_mean
 from crossfade.config.schema import GatewayKeyFile, LimitsFile, ModelFile, ProviderFile, ServerFile, TimersFile
 from crossfade.config.secrets import MIN_KEY_LENGTH, SecretRef, hash_key
@@ -73,9 +72,15 @@ class ProviderBuilder:
         base_url = file.base_url or row.base_url
         if not base_url:
             if not self._problems.has((*path, "base_url")):
-                self._problems.add(path, "base_url is missing; say where the API is, as in https://host/v1")
+                self._problems.add(path, missing(row))
             return None
-        return msgspec.structs.replace(row, base_url=base_url.rstrip("/"))
+        if self._problems.has((*path, "api_version")):
+            return None
+        try:
+            return placed(row, base_url.rstrip("/"), file.api_version)
+        except ValueError as error:
+            self._problems.add((*path, "base_url" if file.api_version is None else "api_version"), str(error))
+            return None
 
     def _row(self, name: str, file: ProviderFile, path: Path) -> Vendor | None:
         rows = self._vendors
@@ -88,7 +93,7 @@ class ProviderBuilder:
             if row.name == name:
                 return row
         for row in fits:
-            if file.base_url and row.base_url and origin_of(row.base_url) == origin_of(file.base_url):
+            if file.base_url and is_own_host(row, file.base_url):
                 return row
         if file.dialect == "openai":
             return rows.get("compatible", UNKNOWN_SERVER)
@@ -133,8 +138,7 @@ class ProviderBuilder:
     def _vendors_key(self, file: ProviderFile, vendor: Vendor, path: Path) -> tuple[SecretRef, ...]:
         """The vendor's own variable, but only for the vendor's own host: no key goes where the file did not say."""
         own = self._vendors.get(vendor.name)
-        is_own_host = own is not None and origin_of(own.base_url) == origin_of(vendor.base_url)
-        if not vendor.env or vendor.auth == "none" or not is_own_host:
+        if not vendor.env or vendor.auth == "none" or own is None or not is_own_host(own, vendor.base_url):
             return ()
         for variable in vendor.env:
             if self._environ.get(variable):
@@ -259,6 +263,7 @@ def _model(file: ModelFile) -> ModelSettings:
         price_out=_per_token(file.price_out),
         prefill=file.prefill,
         embedding=file.embedding,
+        deployment=file.deployment,
         timeouts=timeouts_of(file),
     )
 
@@ -275,23 +280,3 @@ def is_plain_name(name: str) -> bool:
         and name[0].isalnum()
         and all(mark.isalnum() or mark in "-_./:@+" for mark in name)
     )
-
-
-def host_of(url: str) -> str:
-    """The host of a URL, lower case; empty where it has none."""
-    return urlsplit(url).hostname or ""
-
-
-def origin_of(url: str) -> tuple[str, str, int]:
-    """Scheme, host and port of a URL."""
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
-
-
-def is_local_host(host: str) -> bool:
-    """Whether a host is this machine or a literal of a private network."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host == "localhost" or host.endswith((".localhost", ".internal", ".local"))
-    return address.is_loopback or address.is_private

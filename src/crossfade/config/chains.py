@@ -18,7 +18,7 @@ from crossfade.core.failure import DEFAULT_FALLBACK
 from crossfade.core.policy import RetryPolicy, RoutePolicy, StreamPolicy, ValidationPolicy
 from crossfade.core.target import Route, Rung
 
-_DECIDED = {"model", "stream", "messages", "crossfade", "fallback_models", "fallback_on", "models", "fallbacks"}
+DECIDED = {"model", "stream", "messages", "crossfade", "fallback_models", "fallback_on", "models", "fallbacks"}
 """Parameters that crossfade decides about itself."""
 
 
@@ -154,10 +154,10 @@ class ChainBuilder:
 
     def _check_parameters(self, entry: TargetFile, path: Path) -> None:
         for name, _ in entry.set:
-            if name in _DECIDED:
+            if name in DECIDED:
                 self._problems.add((*path, "set", name), f"{name!r} is decided by crossfade; remove it")
         for i, name in enumerate(entry.drop):
-            if name in _DECIDED:
+            if name in DECIDED:
                 self._problems.add((*path, "drop", i), f"{name!r} is decided by crossfade; remove it")
             elif any(name == other for other, _ in entry.set):
                 self._problems.add((*path, "drop", i), f"{name!r} is under set too; remove one")
@@ -219,9 +219,9 @@ def policy_of(file: RouteFile) -> RoutePolicy:
 
 
 def _other_vectors(rung: Rung, first: Rung) -> str:
-    target = rung.targets[0]
+    provider, _, model = rung.name.partition("/")
     return (
         f"{rung.name!r} embeds with another model than {first.name!r}, and vectors of two models cannot be mixed;"
-        f" remove it, or if it is the same model say so: providers.{target.provider}.models.{target.model}.embedding:"
+        f" remove it, or if it is the same model say so: providers.{provider}.models.{model}.embedding:"
         f" {first.targets[0].embedding}"
     )

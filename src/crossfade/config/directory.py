@@ -31,6 +31,7 @@ class Directory:
         self._config = config
         self.vendors = {name: provider.vendor.name for name, provider in config.providers.items()}
         """The vendor of each provider."""
+        self.passthrough = config.passthrough
         self._exact: dict[str, Route] = {}
         wildcards: list[tuple[str, Route]] = []
         for route in config.routes.values():

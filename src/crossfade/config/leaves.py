@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 import re2
 
+from crossfade.config.addresses import AZURE_DATED
 from crossfade.config.lines import FromEnvironment
 from crossfade.config.secrets import SecretRef, parse_hash, parse_secret
 from crossfade.config.shape import Leaf
@@ -24,6 +25,7 @@ from crossfade.core.words import HOLD_WORDS, parse_commit, parse_duration, parse
 MAX_EXPRESSION = 1000
 MIN_PRICE, MAX_PRICE = 0.001, 100_000.0
 """USD per million tokens: nothing sold is cheaper, and no token is as dear as the least of it."""
+_API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(?:-preview)?|preview|latest|v1", re.ASCII)
 _SIZE = re.compile(r"\s*(\d+)\s*(B|KiB|MiB|GiB|kB|KB|MB|GB)?\s*", re.ASCII)
 _SIZE_UNITS = {None: 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 1000, "KB": 1000}
 _SIZE_UNITS |= {"MB": 10**6, "GB": 10**9}
@@ -94,11 +96,28 @@ def parse_base_url(value: object) -> str:
         raise ValueError("base_url needs its scheme; begin it with https:// (or http:// for a local server)")
     if "@" in parts.netloc:
         raise ValueError("base_url has credentials in it; remove them and name the key under api_keys")
+    if "/openai/deployments/" in f"{parts.path}/":
+        raise ValueError(
+            f"base_url names a deployment; write {AZURE_DATED} here, the version beside it, as api_version: 2024-10-21,"
+            " and the deployment as the model of a target, as in azure/DEPLOYMENT"
+        )
+    if parts.query.startswith("api-version="):
+        raise ValueError(
+            "base_url has the version of the API in it; remove what begins at '?', and write the version beside it, as"
+            " api_version: 2024-10-21"
+        )
     if "?" in text or "#" in text:
         raise ValueError("base_url has a query or fragment; remove what begins at '?' or '#'")
     if not host or port == 0 or not (":" in host or _is_host(host)):
         raise ValueError("base_url has no valid host; write it as https://api.example.com/v1")
     return text.rstrip("/")
+
+
+def parse_api_version(value: object) -> str:
+    """A version of Azure's API."""
+    if isinstance(value, str) and _API_VERSION.fullmatch(value):
+        return str(value)
+    raise ValueError("is no version of Azure's API; write its date, as in 2024-10-21 or 2025-01-01-preview")
 
 
 def parse_size(value: object) -> int:
@@ -200,6 +219,10 @@ _WORDS = sorted({*FALLBACK_WORDS, *(r.value for r in FailureReason)})
 
 ADDRESS = _leaf(parse_address, {"type": "string", "pattern": r":\d{1,5}$|\$\{"})
 BASE_URL = _leaf(parse_base_url, {"type": "string", "pattern": r"^https?://[^@?#\s]+$|\$\{"})
+API_VERSION = _leaf(
+    parse_api_version,
+    {"type": "string", "pattern": r"^(\d{4}-\d{2}-\d{2}(-preview)?|preview|latest|v1)$|\$\{"},
+)
 DURATION = _leaf(parse_duration, {"anyOf": [{"type": "number", "minimum": 0}, _DURATION_TEXT]})
 LIMIT = _leaf(parse_limit, {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, _DURATION_TEXT]})
 SIZE = _leaf(

@@ -18,9 +18,9 @@ from crossfade.config.build import ProviderBuilder, limits_of, server_of
 from crossfade.config.catalogue import Facts, facts_of
 from crossfade.config.chains import ChainBuilder
 from crossfade.config.lines import MAX_BYTES, read_document
-from crossfade.config.problems import ConfigErrors, Problems
+from crossfade.config.problems import ConfigErrors, Problems, did_you_mean
 from crossfade.config.schema import FileShape, ProviderFile
-from crossfade.config.settings import Config, JournalConfig, LogConfig
+from crossfade.config.settings import Config, JournalConfig, LogConfig, ProviderConfig
 from crossfade.config.shape import read_block
 from crossfade.core.errors import ConfigError
 from crossfade.core.target import Vendor
@@ -106,6 +106,7 @@ def _build(
     routes = chains.routes(shape.routes)
     fallbacks = chains.fallbacks(shape.fallbacks, shape.routes)
     keys = makers.gateway_keys(shape.gateway_keys, shape.routes)
+    _check_passthrough(shape, providers, problems)
     server = server_of(shape.server, bool(shape.gateway_keys), problems)
     problems.raise_any()
     state_dir = _folder(shape.state_dir, folder, _state_dir(environ))
@@ -116,6 +117,7 @@ def _build(
         providers=providers,
         routes=routes,
         fallbacks=fallbacks,
+        passthrough=shape.passthrough,
         gateway_keys=keys,
         state_dir=state_dir,
         journal=JournalConfig(
@@ -126,6 +128,18 @@ def _build(
         facts=facts,
     )
     return msgspec.structs.replace(config, notes=notes_of(config), warnings=warnings_of(config))
+
+
+def _check_passthrough(shape: FileShape, providers: Mapping[str, ProviderConfig], problems: Problems) -> None:
+    name = shape.passthrough
+    if name is None:
+        return
+    if name not in shape.providers:
+        near = did_you_mean(name, shape.providers) or "; name one under providers"
+        problems.add(("passthrough",), f"unknown provider {name!r}{near}")
+    elif name in providers and providers[name].vendor.dialect != "openai":
+        speaks = providers[name].vendor.dialect
+        problems.add(("passthrough",), f"{name!r} speaks {speaks!r}, and these endpoints are OpenAI's; name another")
 
 
 def _from_environment(environ: Mapping[str, str], vendors: Mapping[str, Vendor]) -> dict[str, str]:

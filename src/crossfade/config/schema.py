@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Literal
 
 from crossfade.config.leaves import (
     ADDRESS,
+    API_VERSION,
     BASE_URL,
     COMMIT,
     DURATION,
@@ -123,6 +124,10 @@ class ModelFile(TimersFile, frozen=True, kw_only=True):
             " same one may stand in for each other.",
         ),
     ] = None
+    deployment: Annotated[
+        str | None,
+        Key("the model's name", "What the provider is asked for, where it calls the model otherwise: a deployment."),
+    ] = None
 
 
 class ProviderFile(TimersFile, frozen=True, kw_only=True):
@@ -148,6 +153,11 @@ class ProviderFile(TimersFile, frozen=True, kw_only=True):
     ] = None
     base_url: Annotated[
         str | None, BASE_URL, Key("the vendor's", "Where the API is, with its version path (`https://host/v1`).")
+    ] = None
+    api_version: Annotated[
+        str | None,
+        API_VERSION,
+        Key("", "Azure only: the version of its older API, which has deployments in the path, as in `2024-10-21`."),
     ] = None
     api_keys: Annotated[
         tuple[Secret, ...] | None,
@@ -357,6 +367,14 @@ class FileShape(Block, frozen=True, kw_only=True):
         dict[str, tuple[TargetFile, ...]],
         Key("", "Chains behind model names that no route serves; the name `*` stands for all others."),
     ] = {}
+    passthrough: Annotated[
+        str | None,
+        Key(
+            "",
+            "The provider that OpenAI's other endpoints (audio, images, files, moderations and the like) are passed to,"
+            " as they are and without any fallback.",
+        ),
+    ] = None
     gateway_keys: Annotated[tuple[GatewayKeyFile, ...], Key("", "The keys that applications use.")] = ()
     state_dir: Annotated[
         str | None, Key("~/.local/state/crossfade", "Folder for what crossfade keeps: journal, made keys.")

@@ -46,7 +46,7 @@ class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What the file says of a model, over the catalogue. None: nothing. `has` and `lacks` are disjoint. Prices are
-    in USD per token."""
+    in USD per token. `deployment` is what the provider calls it, where that is another name."""
 
     window: int | None = None
     has: frozenset[Ability] = frozenset()
@@ -57,6 +57,7 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     price_out: float | None = None
     prefill: bool | None = None
     embedding: str | None = None
+    deployment: str | None = None
     timeouts: TimeoutPolicy = TimeoutPolicy()
 
 
@@ -99,7 +100,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     `version` changes with every value in the file, not with comments and layout. `fallbacks` are chains behind
     model names that no route serves, `*` being all others. `notes` is what start-up tells, `warnings` is what is
-    probably a mistake. `facts` is the model catalogue that targets named by callers are made with.
+    probably a mistake. `passthrough` is the provider of endpoints that are passed on as they are. `facts` is the model
+    catalogue that targets named by callers are made with.
     """
 
     version: str
@@ -109,6 +111,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     routes: Mapping[str, Route] = {}
     fallbacks: Mapping[str, tuple[Rung, ...]] = {}
     default_policy: RoutePolicy = RoutePolicy()
+    passthrough: str | None = None
     gateway_keys: tuple[GatewayKey, ...] = ()
     state_dir: Path
     journal: JournalConfig

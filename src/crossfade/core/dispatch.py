@@ -603,11 +603,11 @@ class Dispatch:
         if is_cut:
             self._cut = attempt
             self.deadline = now + self.walk.overall
-            model = _bare(attempt.target.model)
+            model = _bare(attempt.target.name)
             rest = self._rungs[self._position :]
             self._rungs = [
                 *self._rungs[: self._position],
-                *sorted(rest, key=lambda rung: _bare(rung.targets[0].model) != model),
+                *sorted(rest, key=lambda rung: _bare(rung.name) != model),
             ]
 
     def _has_delivered(self, attempt: Attempt) -> bool:
@@ -719,6 +719,6 @@ def _rotated(targets: tuple[Target, ...], rotation: int) -> tuple[Target, ...]:
     return (*targets[first:], *targets[:first])
 
 
-def _bare(model: str) -> str:
-    """A model's name without the vendor that a provider of many puts before it."""
-    return model.rpartition("/")[2]
+def _bare(target: str) -> str:
+    """A target's model without the provider, and without the vendor that a provider of many puts before it."""
+    return target.rpartition("/")[2]

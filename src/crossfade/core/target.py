@@ -26,11 +26,17 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     """Facts of one vendor's API; the row for an unknown compatible server is named `compatible`.
 
     `env` are the environment variables that vendors and their SDKs read the key from. `assembles`: assembling a
-    stream of it into a buffered answer loses nothing. `prefill`: an assistant turn at the end is gone on from.
-    `include_usage`: `stream_options.include_usage` is understood. `max_tokens_field`: its name for the limit
-    of output tokens. `model_prefixes`: how the names of its own models begin, for bare model ids. `call_id_length`:
-    ids of tool calls must be exactly so many letters and digits; None: any will do. `takes_top_k`: `top_k` is known to
-    be understood.
+    stream of it into a buffered answer loses nothing, but for models whose names begin as `asked_whole` says.
+    `prefill`: an assistant turn at the end is gone on from; `marks_prefix`: if it is marked with `prefix: true`.
+    `include_usage`: `stream_options.include_usage` is understood, and needed. `max_tokens_field`: its name for the
+    limit of output tokens. `model_prefixes`: how the names of its own models begin, for bare model ids.
+    `call_id_length`: ids of tool calls must be exactly so many letters and digits; None: any will do. `takes_top_k`:
+    `top_k` is known to be understood.
+
+    `hosts` are further hosts of its own, `*` standing for an account's part: of a row without `base_url` all that there
+    are. `dated_versions`: it has APIs that want a version by date, which configuration names. That is then
+    `api_version`, which goes with every request as `?api-version=`; `model_in_path`: the model is the name of a
+    deployment, and stands in the path, `/deployments/NAME/chat/completions`.
     """
 
     name: str
@@ -48,13 +54,21 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     completion_excludes_reasoning: bool = False
     call_id_length: int | None = None
     takes_top_k: bool = False
+    asked_whole: tuple[str, ...] = ()
+    marks_prefix: bool = False
+    embeddings_path: str = "/embeddings"
+    hosts: tuple[str, ...] = ()
+    dated_versions: bool = False
+    api_version: str = ""
+    model_in_path: bool = False
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Provider, model and credential: one place an attempt can go.
 
     `key` names it uniquely (`openai/gpt-5.4#0`: provider, model, number of the key), `name` is what people see
-    (`openai/gpt-5.4`). Abilities in `lacks` are known to be missing; all others are taken to be there.
+    (`openai/gpt-5.4`). `model` is what the provider is asked for: the model of the name, or its deployment.
+    Abilities in `lacks` are known to be missing; all others are taken to be there.
     `window` is the most input tokens, None if unknown. `prices` are USD per input and output token.
     `embedding` names the embedding model that it is, if it is one: vectors of equal names can be mixed, and no others.
     `is_embedding`: it is known to be one.

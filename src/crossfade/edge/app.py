@@ -24,12 +24,14 @@ from crossfade.edge.intake import Admitted, Caller, Intake
 from crossfade.edge.models import Models, model_of
 from crossfade.edge.openai_chat import CHAT, CHAT_COMPLETIONS
 from crossfade.edge.openai_embeddings import EMBEDDINGS
+from crossfade.edge.passthrough import METHODS, Passage, path_behind
 from crossfade.edge.problems import JSON, problem, problem_of
 from crossfade.edge.status import Status
 from crossfade.engine.engine import Engine
 from crossfade.engine.ports import CallerDialect
 from crossfade.engine.record import Job
 from crossfade.engine.runner import Runner
+from crossfade.engine.under_way import UnderWay
 from crossfade.http1.downstream import Downstream
 from crossfade.http1.request import Handler, Request
 
@@ -46,6 +48,16 @@ class _Let:
         self.gate = gate
         self.endpoint = endpoint
         self.caller = caller
+
+
+class _Pass:
+    """A head that was let in, to be passed on: the path at the provider, and the name of the key."""
+
+    __slots__ = ("key", "path")
+
+    def __init__(self, path: str, key: str | None) -> None:
+        self.path = path
+        self.key = key
 
 
 class App(Handler):
@@ -74,10 +86,7 @@ class App(Handler):
             return
         endpoint = _ENDPOINTS.get(path)
         if endpoint is None:
-            if (model := model_of(path)) is not None:
-                self._tell_models(request, model)
-            else:
-                self._refuse(request, 404, f"There is no {path!r} here.", code="not_found")
+            self._on_other_head(request)
             return
         if request.method != "POST":
             message = f"{path} takes POST, not {request.method}."
@@ -93,7 +102,40 @@ class App(Handler):
             return
         request.head.note = request.handler_state = _Let(self.gate, endpoint, Caller.of(request.headers, key))
 
+    def _on_other_head(self, request: Request) -> None:
+        """What is no endpoint with a chain behind it."""
+        path = request.path
+        if (model := model_of(path)) is not None:
+            self._tell_models(request, model)
+        elif (rest := path_behind(path)) is not None:
+            self._let_pass(request, rest)
+        else:
+            self._refuse(request, 404, f"There is no {path!r} here.", code="not_found")
+
+    def _let_pass(self, request: Request, path: str) -> None:
+        if self.intake.directory.passthrough is None:
+            message = f"There is no {request.path!r} here; the key `passthrough` of the configuration names a provider"
+            self._refuse(request, 404, f"{message} that it is passed to.", code="not_found")
+            return
+        if request.method not in METHODS:
+            message = f"{request.path} takes {', '.join(METHODS)}, not {request.method}."
+            self._refuse(request, 405, message, code="method_not_allowed", more=(("allow", ", ".join(METHODS)),))
+            return
+        try:
+            key = self.gate.admit(request.headers, request.peer[0], request.received_at)
+        except RequestError as error:
+            self._refuse_for(request, error)
+            return
+        if key is not None and key.route is not None:
+            message = f"This key is bound to the route {key.route!r}, and nothing else may be asked with it."
+            self._refuse(request, 403, message, code="not_allowed")
+            return
+        request.handler_state = _Pass(path, None if key is None else key.name)
+
     def on_request(self, request: Request) -> None:
+        if type(request.handler_state) is _Pass:
+            self._pass_on(request, request.handler_state)
+            return
         let: _Let = request.handler_state
         try:
             if let.endpoint.answer is not None:
@@ -105,6 +147,15 @@ class App(Handler):
         else:
             request.handler_state = None if runner.is_done else runner
 
+    def _pass_on(self, request: Request, to: _Pass) -> None:
+        provider = self.intake.directory.passthrough
+        if provider is None:  # a reload has taken it away since the head was let in
+            self._refuse(request, 404, f"There is no {request.path!r} here.", code="not_found")
+            return
+        passage = Passage(self.engine, request, provider, to.key, self._new_id(), to.path)
+        request.handler_state = passage
+        passage.begin(self.engine.upstreams.first_of(provider))
+
     def _answer(self, endpoint: Endpoint, caller: Caller, request: Request) -> None:
         """Answers by the request alone, if it is one that could be served. Raises RequestError."""
         inbound = endpoint.read(request.body, caller)
@@ -114,11 +165,11 @@ class App(Handler):
         request.respond(200, [JSON, ("x-request-id", self._new_id())], body)
 
     def on_gone(self, request: Request) -> None:
-        if isinstance(request.handler_state, Runner):
+        if isinstance(request.handler_state, UnderWay):
             request.handler_state.on_gone()
 
     def on_pressure(self, request: Request, is_pressed: bool) -> None:
-        if isinstance(request.handler_state, Runner):
+        if isinstance(request.handler_state, UnderWay):
             request.handler_state.on_pressure(is_pressed)
 
     def problem(self, status: int, message: str, path: str) -> tuple[list[tuple[str, str]], bytes]:

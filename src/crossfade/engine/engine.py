@@ -13,11 +13,11 @@ from crossfade.core.health import HealthBoard
 from crossfade.engine.headers import AnswerHeaders
 from crossfade.engine.ports import Recorder
 from crossfade.engine.targets import Upstreams
+from crossfade.engine.under_way import UnderWay
 from crossfade.transport.base import Transport
 
 if TYPE_CHECKING:
     from crossfade.engine.relay import Relay
-    from crossfade.engine.runner import Runner
 
 TICK: Final = 0.05
 """Seconds between two looks at the limits of what is under way: the precision of every timer."""
@@ -49,7 +49,7 @@ class Engine:
         self.recorder = recorder
         self.draw = draw or random.Random().random
         self.headers = AnswerHeaders()
-        self.runners: set[Runner] = set()
+        self.runners: set[UnderWay] = set()
         self.draining: dict[Relay, float] = {}
         self.held = 0  # bytes of answers that are held back, as of the last look
         self._held_due = 0.0
@@ -64,13 +64,13 @@ class Engine:
             budget = self._budgets[route] = RetryBudget(ratio, floor)
         return budget
 
-    def watch(self, runner: Runner) -> None:
+    def watch(self, runner: UnderWay) -> None:
         """Has the limits of `runner` looked after until `forget`."""
         self.runners.add(runner)
         if self._ticker is None:
             self._arm()
 
-    def forget(self, runner: Runner) -> None:
+    def forget(self, runner: UnderWay) -> None:
         self.runners.discard(runner)
 
     def drain(self, relay: Relay, until: float) -> None:

@@ -25,6 +25,7 @@ from crossfade.engine.notices import change_event, notice_event
 from crossfade.engine.ports import EventWriter
 from crossfade.engine.record import Job, Outcome, joined_usage, request_row, trace_member
 from crossfade.engine.relay import MAX_BODY, Gate, Relay
+from crossfade.engine.under_way import UnderWay
 from crossfade.http1.downstream import Downstream
 from crossfade.http1.head import Fields
 from crossfade.transport.base import UpstreamRequest
@@ -66,7 +67,7 @@ class Answer:
             self.downstream.fail(error)
 
 
-class Runner:
+class Runner(UnderWay):
     """One request under way. Begun by `begin`; `on_gone` and `on_pressure` come from the caller's connection."""
 
     __slots__ = (
@@ -83,16 +84,15 @@ class Runner:
         "bytes_out",
         "dispatch",
         "downstream",
-        "due",
         "engine",
         "facts",
         "first_out_at",
-        "is_done",
         "job",
         "policy",
     )
 
     def __init__(self, engine: Engine, job: Job, dispatch: Dispatch, downstream: Downstream):
+        super().__init__()
         self.engine = engine
         self.job = job
         self.dispatch = dispatch
@@ -101,8 +101,6 @@ class Runner:
         self.policy = job.policy
         self._upstreams = engine.upstreams  # a reload is for requests that begin after it
         self._last_write = job.received_at
-        self.due = _NEVER
-        self.is_done = False
         self.bytes_out = 0
         self.first_out_at: float | None = None
         self._relays: dict[int, Relay] = {}

@@ -44,6 +44,10 @@ class Upstreams:
     def of(self, target: Target) -> Upstream:
         return self._by_provider[target.provider][target.credential]
 
+    def first_of(self, provider: str) -> Upstream:
+        """How a provider is called where no target is meant."""
+        return self._by_provider[provider][0]
+
     def secrets_of(self, provider: str) -> list[str | None]:
         """The keys that a provider is called with."""
         return [upstream.secret for upstream in self._by_provider[provider]]

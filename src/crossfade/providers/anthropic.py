@@ -87,11 +87,14 @@ class AnthropicProvider:
         headers = [("content-type", "application/json"), *callers]
         if not any(name == "anthropic-version" for name, _ in callers):
             headers.append(("anthropic-version", API_VERSION))
-        if secret is not None and self.vendor.auth == "bearer":
-            headers.append(("authorization", f"Bearer {secret}"))
-        elif secret is not None and self.vendor.auth != "none":
-            headers.append((self.vendor.auth, secret))
-        return headers
+        return [*headers, *self.credential(secret)]
+
+    def credential(self, secret: str | None) -> list[tuple[str, str]]:
+        """The header that a key is sent in."""
+        auth = self.vendor.auth
+        if secret is None or auth == "none":
+            return []
+        return [("authorization", f"Bearer {secret}")] if auth == "bearer" else [(auth, secret)]
 
     def request_id(self, headers: Mapping[str, str]) -> str | None:
         """The provider's own name of the exchange."""

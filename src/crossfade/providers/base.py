@@ -73,6 +73,9 @@ class Provider(Protocol):
     ) -> ProviderRequest:
         """Raises InvalidRequest where the request cannot be put into this dialect at all."""
 
+    def credential(self, secret: str | None) -> Sequence[tuple[str, str]]:
+        """The headers that a key is sent in."""
+
     def request_id(self, headers: Mapping[str, str]) -> str | None:
         """The provider's own name of an exchange, from the head of its answer; without any key that was sent."""
 

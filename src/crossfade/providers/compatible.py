@@ -23,6 +23,7 @@ _ROWS: Final = (
         env=("OPENAI_API_KEY",),
         assembles=True,
         max_tokens_field="max_completion_tokens",
+        asked_whole=("gpt-4o-search", "gpt-4o-mini-search", "gpt-5-search"),  # the places of their citations
         model_prefixes=("gpt-", "o1", "o3", "o4", "chatgpt-", "text-embedding-"),
         keep_idle=_LONG_IDLE,
     ),
@@ -50,10 +51,11 @@ _ROWS: Final = (
     Vendor(
         name="azure",
         dialect="openai",
-        base_url="",  # https://{resource}.openai.azure.com/openai/v1
+        base_url="",  # https://{resource}.openai.azure.com/openai/v1, or without /v1 and with an api_version
+        hosts=("*.openai.azure.com", "*.services.ai.azure.com", "*.cognitiveservices.azure.com"),
         env=("AZURE_OPENAI_API_KEY",),
         auth="api-key",
-        assembles=True,
+        dated_versions=True,  # and nothing is assembled: content_filter_results would be lost
         max_tokens_field="max_completion_tokens",
     ),
     Vendor(
@@ -63,6 +65,7 @@ _ROWS: Final = (
         env=("MISTRAL_API_KEY",),
         assembles=True,
         prefill=True,
+        marks_prefix=True,
         include_usage=False,  # its finish chunk has the usage; older versions refuse the option
         call_id_length=9,
         model_prefixes=(
@@ -83,6 +86,7 @@ _ROWS: Final = (
         base_url="https://api.groq.com/openai/v1",
         env=("GROQ_API_KEY",),
         assembles=True,
+        asked_whole=("groq/compound", "compound-"),  # what their tools found
         prefill=True,
         max_tokens_field="max_completion_tokens",
         keep_idle=_LONG_IDLE,
@@ -93,6 +97,7 @@ _ROWS: Final = (
         base_url="https://api.deepseek.com",
         env=("DEEPSEEK_API_KEY",),
         assembles=True,
+        marks_prefix=True,  # at /beta, where it takes a prefill
         model_prefixes=("deepseek-",),
     ),
     Vendor(
@@ -117,6 +122,7 @@ _ROWS: Final = (
         name="together",
         dialect="openai",
         base_url="https://api.together.xyz/v1",
+        hosts=("api.together.ai",),
         env=("TOGETHER_API_KEY", "TOGETHERAI_API_KEY"),
         takes_top_k=True,
     ),
@@ -139,6 +145,7 @@ _ROWS: Final = (
         dialect="openai",
         base_url="https://api.perplexity.ai",
         env=("PERPLEXITY_API_KEY", "PPLX_API_KEY"),
+        embeddings_path="/v1/embeddings",
         include_usage=False,  # every chunk has it
         model_prefixes=("sonar",),
     ),
@@ -197,6 +204,7 @@ _ROWS: Final = (
         name="bedrock-mantle",
         dialect="openai",
         base_url="",  # https://bedrock-mantle.{region}.api.aws/v1
+        hosts=("bedrock-mantle.*.api.aws",),
         env=("AWS_BEARER_TOKEN_BEDROCK",),
         max_tokens_field="max_completion_tokens",
     ),
@@ -204,12 +212,15 @@ _ROWS: Final = (
         name="databricks",
         dialect="openai",
         base_url="",  # https://{workspace}/serving-endpoints
+        hosts=("*.azuredatabricks.net", "*.cloud.databricks.com", "*.gcp.databricks.com"),
         env=("DATABRICKS_TOKEN",),
+        include_usage=False,  # it comes without asking, in several chunks
     ),
     Vendor(
         name="snowflake",
         dialect="openai",
         base_url="",  # https://{account}.snowflakecomputing.com/api/v2/cortex/v1
+        hosts=("*.snowflakecomputing.com",),
         env=("SNOWFLAKE_TOKEN",),
         stream_end=StreamEnd.MARKER,  # no finish reason at all
         max_tokens_field="max_completion_tokens",
@@ -218,12 +229,14 @@ _ROWS: Final = (
         name="cloudflare",
         dialect="openai",
         base_url="",  # https://api.cloudflare.com/client/v4/accounts/{account}/ai/v1
+        hosts=("api.cloudflare.com",),
         env=("CLOUDFLARE_API_TOKEN",),
     ),
     Vendor(
         name="ollama",
         dialect="openai",
         base_url="http://127.0.0.1:11434/v1",
+        hosts=("ollama.com",),  # the same models, with a key
         auth="none",
     ),
     Vendor(

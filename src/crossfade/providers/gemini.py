@@ -74,7 +74,7 @@ class GeminiProvider:
         written = write_request(chat, target.model, set_params=target.set_params, drop_params=target.drop_params)
         return ProviderRequest(
             path=path_of(target.model, _STREAMED if stream else _WHOLE),
-            headers=[("content-type", "application/json"), *self._credential(secret)],
+            headers=[("content-type", "application/json"), *self.credential(secret)],
             body=written.body,
             dropped=written.dropped,
         )
@@ -89,7 +89,7 @@ class GeminiProvider:
             set_params=target.set_params,
             drop_params=target.drop_params,
         )
-        headers = [("content-type", "application/json"), *self._credential(secret)]
+        headers = [("content-type", "application/json"), *self.credential(secret)]
         return ProviderRequest(path_of(target.model, "batchEmbedContents"), headers, body, inbound.others)
 
     def request_id(self, headers: Mapping[str, str]) -> str | None:
@@ -114,7 +114,8 @@ class GeminiProvider:
         """The failure of an error that came inside a 200, as a body or as an event."""
         return self._secrets.cleaned(_failure(200, {}, body))
 
-    def _credential(self, secret: str | None) -> list[tuple[str, str]]:
+    def credential(self, secret: str | None) -> list[tuple[str, str]]:
+        """The header that a key is sent in."""
         auth = self.vendor.auth
         if secret is None or auth == "none":
             return []

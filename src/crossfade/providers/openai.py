@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import quote
 
 import msgspec
 
+from crossfade.core.errors import InvalidRequest
 from crossfade.core.exchange import Completion, Continuation, RequestFacts, continued
 from crossfade.core.failure import Failure
 from crossfade.core.target import Dialect, Target, Vendor
@@ -28,9 +30,6 @@ from crossfade.wire.openai_writer import write_request
 from crossfade.wire.reader import StreamReader
 
 PATH: Final = "/chat/completions"
-EMBEDDINGS_PATH: Final = "/embeddings"
-_MARKS_PREFIX: Final = frozenset({"mistral", "deepseek"})
-"""Vendors that want an assistant turn to go on from marked with `prefix: true`."""
 _CONTENT_TYPE: Final = ("content-type", "application/json")
 
 
@@ -42,9 +41,11 @@ class OpenAIProvider(Provider):
     def __init__(self, vendor: Vendor):
         self.vendor = vendor
         self._secrets = Secrets()
-        self._marks_prefix = vendor.name in _MARKS_PREFIX
         self._errors = ErrorMemory(self._secrets)
         self._known_headers: dict[str | None, tuple[tuple[str, str], ...]] = {}
+        self._query = f"?api-version={vendor.api_version}" if vendor.api_version else ""
+        endpoints = () if vendor.model_in_path else (PATH, vendor.embeddings_path)
+        self._paths = {endpoint: endpoint + self._query for endpoint in endpoints}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.vendor.name}>"
@@ -65,9 +66,11 @@ class OpenAIProvider(Provider):
                 target = self._with_limit(inbound, target)
             if self.vendor.call_id_length is not None:
                 target = _with_messages(inbound, target, self.vendor.call_id_length)
-            return ProviderRequest(PATH, headers, inbound.body(target, stream, usage, continuation, self._marks_prefix))
+            body = inbound.body(target, stream, usage, continuation, self.vendor.marks_prefix)
+            return ProviderRequest(self._path(PATH, target), headers, body)
         if isinstance(inbound, EmbeddingsInbound):
-            return ProviderRequest(EMBEDDINGS_PATH, headers, inbound.body(target, False, False))
+            path = self._path(self.vendor.embeddings_path, target)
+            return ProviderRequest(path, headers, inbound.body(target, False, False))
         chat, dropped = fitted(inbound.canonical(), target.model, takes_top_k=self.vendor.takes_top_k)
         if self.vendor.call_id_length is not None:
             chat = msgspec.structs.replace(chat, messages=shortened(chat.messages, self.vendor.call_id_length))
@@ -79,19 +82,29 @@ class OpenAIProvider(Provider):
             stream=stream,
             include_usage=usage,
             max_tokens_field=self.vendor.max_tokens_field,
-            marks_prefix=self._marks_prefix and continuation is not None and continuation.prefill,
+            marks_prefix=self.vendor.marks_prefix and continuation is not None and continuation.prefill,
         )
-        return ProviderRequest(path=PATH, headers=headers, body=body, dropped=(*chat.others, *dropped))
+        dropped = (*chat.others, *dropped)
+        return ProviderRequest(self._path(PATH, target), headers, body, dropped)
+
+    def _path(self, endpoint: str, target: Target) -> str:
+        """Where a request goes. A deployment's name, whoever gave it, is one segment of the path and nothing more."""
+        if (path := self._paths.get(endpoint)) is not None:
+            return path
+        if target.model in (".", ".."):  # no quoting keeps servers from reading these as steps
+            raise InvalidRequest(f"{target.model!r} is no name of a deployment.", param="model")
+        return f"/deployments/{quote(target.model, safe='', errors='replace')}{endpoint}{self._query}"
 
     def _headers(self, secret: str | None) -> tuple[tuple[str, str], ...]:
         """The same object for the same secret, so that it is rendered once."""
         headers = self._known_headers.get(secret)
         if headers is None:
             self._secrets.learn(secret)
-            headers = self._known_headers[secret] = (_CONTENT_TYPE, *self._credential(secret))
+            headers = self._known_headers[secret] = (_CONTENT_TYPE, *self.credential(secret))
         return headers
 
-    def _credential(self, secret: str | None) -> tuple[tuple[str, str], ...]:
+    def credential(self, secret: str | None) -> tuple[tuple[str, str], ...]:
+        """The header that a key is sent in."""
         if secret is None or self.vendor.auth == "none":
             return ()
         if self.vendor.auth == "bearer":

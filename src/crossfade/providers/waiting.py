@@ -16,6 +16,8 @@ _DURATION: Final = re.compile(
     re.ASCII,
 )
 _NUMBER: Final = re.compile(r"\d{1,15}(?:\.\d{1,12})?", re.ASCII)
+_RESET_BY_SIZE: Final = "ratelimitbysize-reset"
+_QUERY_COST: Final = "ratelimitbysize-query-cost"
 _EPOCH_S, _EPOCH_MS = 1_000_000_000.0, 1_000_000_000_000.0
 _LIMITS: Final = (
     "requests",
@@ -50,7 +52,7 @@ def _by_resets(headers: Mapping[str, str], wall: float | None) -> float | None:
         if (reset := headers.get(reset_name)) is None:
             continue
         remaining = headers.get(remaining_name)
-        if remaining is not None and _number(remaining) != 0:
+        if remaining is not None and not _is_used_up(_number(remaining), _cost(headers, reset_name)):
             continue
         seconds = parse_reset(reset, _reference(headers, wall))
         if seconds is not None:
@@ -60,12 +62,22 @@ def _by_resets(headers: Mapping[str, str], wall: float | None) -> float | None:
     return min(others) if others else None
 
 
+def _is_used_up(left: float | None, cost: float) -> bool:
+    return left is not None and (left == 0 or left < cost)
+
+
+def _cost(headers: Mapping[str, str], reset_name: str) -> float:
+    """What the refused request would have taken of a limit, where the provider says so (Mistral's, in tokens)."""
+    return (_number(headers.get(_QUERY_COST, "")) or 0) if reset_name == _RESET_BY_SIZE else 0
+
+
 _RESET_HEADERS: Final = tuple(
     (f"{prefix}-{first}", f"{prefix}-{second}")
     for prefix, pairs in (
         ("x-ratelimit", [("remaining", "reset"), *((f"remaining-{name}", f"reset-{name}") for name in _LIMITS)]),
         ("anthropic-ratelimit", [(f"{name}-remaining", f"{name}-reset") for name in _LIMITS]),
         ("ratelimit", [("remaining", "reset")]),
+        ("ratelimitbysize", [("remaining", "reset")]),
     )
     for first, second in pairs
 )

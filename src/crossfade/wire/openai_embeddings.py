@@ -23,10 +23,10 @@ from crossfade.core.exchange import ChatRequest, Completion, Continuation, Reque
 from crossfade.core.failure import Failure, FailureReason
 from crossfade.core.target import Dialect, Target
 from crossfade.wire import openai_embeddings_shapes as shapes
-from crossfade.wire.bounds import is_utf8
 from crossfade.wire.members import Members, joined, read_members
 from crossfade.wire.openai_response import ReadError
 from crossfade.wire.ours import OUR_FIELDS, Ours, read_ours
+from crossfade.wire.reading import BOM, check_size, unreadable
 
 MAX_INPUTS: Final = 10_000
 """Texts of one request; OpenAI takes 2,048."""
@@ -92,20 +92,20 @@ class EmbeddingsInbound:
 
 def read_request(body: bytes, headers: Mapping[str, str]) -> EmbeddingsInbound:
     """The request in `body`. `headers` have lower-case names. Raises InvalidRequest naming the field."""
-    if not is_utf8(body):
-        raise InvalidRequest("The body is not UTF-8.")
+    check_size(body)
     try:
         members = read_members(body)
         given = _decode(body)
     except RecursionError:
         raise InvalidRequest("The body is nested too deeply.") from None
-    except msgspec.ValidationError as error:
-        raise _invalid(error) from None
     except msgspec.DecodeError as error:
-        what = str(error).removeprefix("JSON is malformed: ")
-        raise InvalidRequest(f"The body is no JSON: {what}.") from None
+        if body.startswith(BOM):
+            return read_request(body[3:], headers)
+        raise unreadable(body, error, _decode) from None
     if not members.can_splice:
         members.check_repeated(DECIDING)
+    if "input" not in members.values:
+        raise InvalidRequest("`input` is missing.", param="input", code="missing_required_parameter")
     texts, count = _inputs(given.input)
     if given.dimensions == 0:
         raise InvalidRequest("`dimensions` must be at least 1.", param="dimensions")
@@ -133,16 +133,6 @@ def _inputs(given: str | list[Any]) -> tuple[tuple[str, ...] | None, int]:
     if len(given) > MAX_INPUTS:
         raise InvalidRequest(f"`input` has more than {MAX_INPUTS:,} texts.", param="input")
     return (tuple(given) if kinds == {str} else None), len(given)
-
-
-def _invalid(error: msgspec.ValidationError) -> InvalidRequest:
-    what, _, place = str(error).partition(" - at `$")
-    name = re.match(r"\.(\w+)", place)
-    if name is not None:
-        return InvalidRequest(f"`{name[1]}`: {what[:1].lower()}{what[1:]}.", param=name[1])
-    if "missing required field `input`" in what:
-        return InvalidRequest("`input` is missing.", param="input", code="missing_required_parameter")
-    return InvalidRequest("The body must be a JSON object.")
 
 
 # --- answers -------------------------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ from crossfade.wire.openai_usage_shapes import Count
 
 
 class Request(msgspec.Struct, gc=False):
-    input: str | list[str | int | list[int]]
     model: str | None = None
+    input: str | list[str | int | list[int]] = ""
     encoding_format: str | None = None
     dimensions: Count = None
 

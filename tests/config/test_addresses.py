@@ -1,0 +1,164 @@
+"""Which API a `base_url` leads to: Azure's several ones, and whose host it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from crossfade.cli.check import summary
+from crossfade.config.addresses import is_own_host
+from crossfade.config.catalogue import facts_of
+from crossfade.config.loader import load_config
+from crossfade.config.problems import ConfigErrors
+from crossfade.config.secrets import SecretRef
+from crossfade.config.settings import Config
+from crossfade.core.target import Vendor
+from crossfade.providers.compatible import VENDORS
+
+ENVIRON = {"AZURE_OPENAI_API_KEY": "azure-0123456789", "HOME": "/nowhere"}
+RESOURCE = "https://r.openai.azure.com"
+
+
+def load(folder: Path, text: str) -> Config:
+    file = folder / "crossfade.yaml"
+    file.write_text(text)
+    return load_config(file, ENVIRON, VENDORS)
+
+
+def vendor_of(folder: Path, settings: str, name: str = "azure") -> Vendor:
+    (provider,) = load(folder, f"providers: {{{name}: {{{settings}}}}}").providers.values()
+    return provider.vendor
+
+
+@pytest.mark.parametrize(
+    ("settings", "base_url", "api_version", "model_in_path"),
+    [
+        (f"base_url: {RESOURCE}/openai/v1/", f"{RESOURCE}/openai/v1", "", False),
+        (f"base_url: {RESOURCE}/openai/v1, api_version: preview", f"{RESOURCE}/openai/v1", "preview", False),
+        (f"base_url: {RESOURCE}, api_version: 2024-10-21", f"{RESOURCE}/openai", "2024-10-21", True),
+        (f"base_url: {RESOURCE}/openai/, api_version: 2024-10-21", f"{RESOURCE}/openai", "2024-10-21", True),
+        (
+            "base_url: https://r.services.ai.azure.com/models, api_version: 2024-05-01-preview",
+            "https://r.services.ai.azure.com/models", "2024-05-01-preview", False,
+        ),
+        (  # a gateway of one's own in front, as the vendor's SDK takes it
+            "base_url: https://gate.example/team, api_version: 2024-10-21, api_keys: []",
+            "https://gate.example/team/openai", "2024-10-21", True,
+        ),
+        ("base_url: https://gate.example/team, api_keys: []", "https://gate.example/team", "", False),
+    ],
+)  # fmt: skip
+def test_the_apis_of_azure(tmp_path: Path, settings: str, base_url: str, api_version: str, model_in_path: bool) -> None:
+    vendor = vendor_of(tmp_path, settings)
+    assert (vendor.base_url, vendor.api_version, vendor.model_in_path) == (base_url, api_version, model_in_path)
+    assert vendor.auth == "api-key"
+
+
+@pytest.mark.parametrize(
+    ("api_version", "is_new"),
+    [("2024-02-01", False), ("2024-08-01-preview", False), ("2024-09-01-preview", True), ("2024-10-21", True),
+     ("preview", True), ("latest", True), ("v1", True)],
+)  # fmt: skip
+def test_old_versions_get_no_newer_parameters(tmp_path: Path, api_version: str, is_new: bool) -> None:
+    vendor = vendor_of(tmp_path, f"base_url: {RESOURCE}, api_version: {api_version}")
+    assert vendor.include_usage is is_new
+    assert vendor.max_tokens_field == ("max_completion_tokens" if is_new else "max_tokens")
+
+
+@pytest.mark.parametrize(
+    ("settings", "field", "words"),
+    [
+        ("", "", "base_url is missing; say where the resource is, as in https://RESOURCE.openai.azure.com/openai/v1"),
+        (f"base_url: {RESOURCE}", ".base_url", "end it with /openai/v1"),
+        (f"base_url: {RESOURCE}/openai", ".base_url", "add api_version: 2024-10-21 for the API with deployments"),
+        ("base_url: https://r.services.ai.azure.com/models", ".base_url", "add api_version: 2024-05-01-preview"),
+        (
+            f"base_url: '{RESOURCE}/openai/deployments/d/chat/completions?api-version=2024-10-21'",
+            ".base_url",
+            "write https://RESOURCE.openai.azure.com/openai here, the version beside it, as api_version: 2024-10-21,"
+            " and the deployment as the model of a target, as in azure/DEPLOYMENT",
+        ),
+        (f"base_url: {RESOURCE}/openai/deployments/d", ".base_url", "base_url names a deployment"),
+        (f"base_url: {RESOURCE}/openai/deployments", ".base_url", "base_url names a deployment"),
+        (f"base_url: '{RESOURCE}/openai/v1?api-version=preview'", ".base_url", "beside it, as api_version: 2"),
+        (f"base_url: {RESOURCE}, api_version: soon", ".api_version", "is no version of Azure's API; write its date"),
+        (f"base_url: {RESOURCE}, api_version: 2024", ".api_version", "is no version of Azure's API; write its date"),
+        ("vendor: openai, api_keys: [], api_version: 2024-10-21", ".api_version", "only Azure's API has such versions"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_meant_is_refused_with_what_to_write(
+    tmp_path: Path, settings: str, field: str, words: str
+) -> None:
+    with pytest.raises(ConfigErrors) as caught:
+        vendor_of(tmp_path, settings)
+    (error,) = caught.value.errors
+    assert error.field == f"providers.azure{field}" and words in error.message
+    assert "r.openai.azure" not in error.message, "a URL may hold a password, and is in no message"
+
+
+def test_a_deployment_is_asked_for_and_its_model_is_known(tmp_path: Path) -> None:
+    text = f"""\
+providers:
+  azure:
+    base_url: {RESOURCE}/openai/v1
+    models: {{gpt-4o-mini: {{deployment: prod-chat}}, text-embedding-3-small: {{deployment: prod-vectors}}}}
+  other: {{dialect: openai, base_url: https://x.example/v1, api_keys: []}}
+routes:
+  chat: {{chain: [azure/gpt-4o-mini, azure/prod-chat]}}
+  search: {{chain: [azure/text-embedding-3-small, other/text-embedding-3-small]}}
+"""
+    config = load(tmp_path, text)
+    named, bare = (rung.targets[0] for rung in config.routes["chat"].chain)
+    assert (named.name, named.model) == ("azure/gpt-4o-mini", "prod-chat")
+    assert (bare.name, bare.model) == ("azure/prod-chat", "prod-chat")
+    facts = facts_of("azure", "gpt-4o-mini")
+    assert facts is not None and facts.window is not None
+    assert (named.window, bare.window) == (facts.window, None)
+    vectors = config.routes["search"].chain[0].targets[0]
+    assert (vectors.model, vectors.embedding) == ("prod-vectors", "text-embedding-3-small")
+
+
+def test_check_shows_where_requests_go(tmp_path: Path) -> None:
+    text = f"providers: {{azure: {{base_url: {RESOURCE}, api_version: 2024-10-21}}}}"
+    shown = "\n".join(summary(load(tmp_path, text)))
+    assert f"azure: openai, {RESOURCE}/openai/deployments/MODEL?api-version=2024-10-21, 1 key" in shown
+
+
+@pytest.mark.parametrize(
+    ("url", "vendor"),
+    [
+        (f"{RESOURCE}/openai/v1", "azure"),
+        ("https://r.services.ai.azure.com/openai/v1", "azure"),
+        ("https://r.cognitiveservices.azure.com/openai/v1", "azure"),
+        ("https://adb-1.2.azuredatabricks.net/serving-endpoints", "databricks"),
+        ("https://a.snowflakecomputing.com/api/v2/cortex/v1", "snowflake"),
+        ("https://api.cloudflare.com/client/v4/accounts/a/ai/v1", "cloudflare"),
+        ("https://bedrock-mantle.us-east-1.api.aws/v1", "bedrock-mantle"),
+        ("https://api.together.ai/v1", "together"),
+        ("https://router.huggingface.co/together/v1", "huggingface"),
+        ("https://api.z.ai/api/coding/paas/v4", "zai"),
+        ("https://ollama.com/v1", "ollama"),
+    ],
+)
+def test_a_host_tells_the_vendor(tmp_path: Path, url: str, vendor: str) -> None:
+    assert vendor_of(tmp_path, f"base_url: {url}, api_keys: []", "work").name == vendor
+    assert [row.name for row in VENDORS.values() if is_own_host(row, url)] == [vendor]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://openai.azure.com.example/v1", "https://xopenai.azure.com/v1", f"http{RESOURCE[5:]}/openai/v1",
+     "https://r.openai.azure.com:8443/openai/v1", "https://api.cloudflare.com.example/v1"],
+)  # fmt: skip
+def test_no_other_host_is_taken_for_a_vendors(url: str) -> None:
+    assert not [row.name for row in VENDORS.values() if is_own_host(row, url)]
+
+
+def test_the_vendors_own_key_goes_to_an_account_of_the_vendors(tmp_path: Path) -> None:
+    own, other = load(
+        tmp_path,
+        f"providers: {{azure: {{base_url: {RESOURCE}/openai/v1}}, gate: {{vendor: azure, base_url: https://g.example/a}}}}",
+    ).providers.values()
+    assert own.api_keys == (SecretRef("env", "AZURE_OPENAI_API_KEY"),)
+    assert other.api_keys == ()
