@@ -499,6 +499,8 @@ def test_what_the_door_refuses_is_in_the_callers_envelope(simulator: ProviderSim
                 "message": "The body must be `application/json`.",
                 "code": "unsupported_media_type",
             }
+            response = await post(stage, b"{}", "/v1/messages/batches")
+            assert response.status_code == 404 and error_of(response.json())["type"] == "not_found_error"
             response = await post(stage, b'{"model": "chat", ')
             assert response.status_code == 400 and error_of(response.json())["type"] == "invalid_request_error"
 

@@ -256,6 +256,11 @@ def test_a_continuation_adds_its_turns_and_takes_off_what_was_delivered() -> Non
     assert body["messages"][2]["content"].endswith("2 ") and body["max_tokens"] == 1
 
 
+def test_a_continuation_of_a_request_whose_target_drops_the_limit() -> None:
+    target = Target(key="", name="", provider="", model="m", drop_params=("max_tokens",))
+    assert "max_tokens" not in sent(read(), target, continuation=cut(prefill=False))
+
+
 def test_a_continuation_leaves_thinking_a_place_or_does_without() -> None:
     inbound = read(max_tokens=2000, thinking=BUDGET)
     body = sent(inbound, continuation=cut(prefill=False, delivered=1500))
@@ -302,8 +307,15 @@ def refused(body: bytes | dict[str, Any], headers: dict[str, str] | None = None)
         ({"messages": []}, "messages"),
         ({"messages": "hi"}, "messages"),
         ({"messages": ["hi"]}, "messages[0]"),
-        ({"messages": [USER, {"role": "user"}]}, "messages[1].content"),
-        ({"messages": [USER, {"content": "x"}]}, "messages[1].role"),
+        ({"messages": [USER, {"role": "user"}]}, "messages[1]"),
+        ({"messages": [USER, {"content": "x"}]}, "messages[1]"),
+        ({"messages": [USER, {"role": 5, "content": "x"}]}, "messages[1].role"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "search_result", "content": []}, {"type": 5}]}]},
+            "messages[0].content[1].type",
+        ),
+        ({"tools": [{"type": "web_search_20250305", "name": "w"}, {"name": 5}]}, "tools[1].name"),
+        ({"tools": [{"name": "f"}, "f"]}, "tools[1]"),
         ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": ["x"]}]}, "messages[0].content[0]"),
         ({"messages": [{"role": "user", "content": [{**IMAGE, "source": "x"}]}]}, "messages[0].content[0].source"),

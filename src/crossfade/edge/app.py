@@ -17,7 +17,7 @@ from crossfade.core.exchange import RequestFacts
 from crossfade.core.planner import plan
 from crossfade.core.walk import Walk
 from crossfade.edge.affinity import preference
-from crossfade.edge.anthropic_messages import COUNT_TOKENS, MESSAGES_ENDPOINT
+from crossfade.edge.anthropic_messages import COUNT_TOKENS, MESSAGES, MESSAGES_ENDPOINT
 from crossfade.edge.auth import Gate
 from crossfade.edge.endpoint import Endpoint
 from crossfade.edge.intake import Admitted, Caller, Intake
@@ -281,6 +281,9 @@ _PROBES: Final = frozenset({"/healthz", "/readyz"})
 
 
 def _dialect_of(path: str) -> CallerDialect:
-    """In whose envelope a caller of `path` expects errors; of paths that there are none, OpenAI's."""
+    """In whose envelope a caller of `path` expects errors. Of paths that there are none it is OpenAI's, but behind
+    messages."""
     endpoint = _ENDPOINTS.get(path)
-    return CHAT if endpoint is None else endpoint.dialect
+    if endpoint is not None:
+        return endpoint.dialect
+    return MESSAGES if path.removeprefix("/v1").startswith("/messages/") else CHAT

@@ -142,7 +142,8 @@ def _continue(fields: dict[str, bytes], continuation: Continuation) -> None:
         del fields["thinking"]
     elif thinking is not None and thinking.budget_tokens is not None:
         least = thinking.budget_tokens + 1  # fewer are a 400
-    fields["max_tokens"] = reduced(fields.get("max_tokens", b""), continuation.delivered_tokens, least)
+    if "max_tokens" in fields:
+        fields["max_tokens"] = reduced(fields["max_tokens"], continuation.delivered_tokens, least)
 
 
 def _thinking(text: bytes) -> shapes.Thinking | None:
@@ -185,7 +186,7 @@ def read_request(body: bytes, headers: Mapping[str, str], *, needs_limit: bool =
     except msgspec.DecodeError as error:
         if body.startswith(BOM):
             return read_request(body[len(BOM) :], headers, needs_limit=needs_limit)
-        raise unreadable(body, error, read_canonical) from None
+        raise unreadable(body, error, _find_fault) from None
     if not members.can_splice:
         members.check_repeated(DECIDING)
     ours = read_ours(given.model, members.values, headers)
@@ -196,6 +197,34 @@ def read_request(body: bytes, headers: Mapping[str, str], *, needs_limit: bool =
     seen = _Seen(given.messages)
     forwarded = tuple((name, value) for name in FORWARDED if (value := headers.get(name)) is not None)
     return MessagesInbound(members, _facts(given, len(body), seen), ours, forwarded, _mends(given, seen))
+
+
+def _find_fault(body: bytes) -> None:
+    """Raises InvalidRequest for the first message, block or tool that is not of its shape."""
+    top = _decode_top(body)
+    for field, kind in (("messages", shapes.Message), ("tools", shapes.Tool)):
+        for number, item in enumerate(_items(top.get(field))):
+            place = f"{field}[{number}]"
+            for at, block in enumerate(_items(_members(item).get("content"))):
+                _check_shape(block, shapes.Block, f"{place}.content[{at}]")
+            _check_shape(item, kind, place)
+
+
+def _items(text: msgspec.Raw | None) -> list[msgspec.Raw]:
+    return _decode_list(text) if text is not None and bytes(memoryview(text)[:1]) == b"[" else []
+
+
+def _members(text: msgspec.Raw) -> dict[str, msgspec.Raw]:
+    return _decode_top(text) if bytes(memoryview(text)[:1]) == b"{" else {}
+
+
+def _check_shape(text: msgspec.Raw, kind: type[msgspec.Struct], place: str) -> None:
+    try:
+        msgspec.json.decode(text, type=kind)
+    except msgspec.ValidationError as error:
+        what, _, path = str(error).partition(" - at `$")
+        place += path.rstrip("`")
+        raise InvalidRequest(f"`{place}`: {what[:1].lower()}{what[1:]}.", param=place) from None
 
 
 # --- facts ---------------------------------------------------------------------------------------------------
