@@ -112,7 +112,7 @@ def unreadable(body: bytes, error: msgspec.DecodeError, read_whole: Callable[[by
         if missing is not None:
             return InvalidRequest(f"`{missing[1]}` is missing.", param=missing[1], code="missing_required_parameter")
         return InvalidRequest("The body must be a JSON object.")
-    if path.startswith(("messages", "tools")) and len(body) <= 4 * _LARGE:
+    if path.startswith(("messages", "input", "tools")) and len(body) <= 4 * _LARGE:
         try:
             read_whole(body)  # it knows the number of the message
         except InvalidRequest as exact:
