@@ -37,9 +37,13 @@ def warnings_of(config: Config) -> tuple[str, ...]:
     for route in config.routes.values():
         found += _of_route(route)
     for rung in _rungs(config):
-        known = config.facts(config.providers[rung.targets[0].provider].vendor.name, rung.targets[0].model)
-        if known is not None and known.only_responses:
-            found.append(f"{rung.name} is served by the Responses API only: chat requests to it will fail")
+        vendor = config.providers[rung.targets[0].provider].vendor
+        known = config.facts(vendor.name, rung.targets[0].model)
+        if known is not None and known.only_responses and vendor.dialect != "responses":
+            found.append(
+                f"{rung.name} is served by the Responses API only, and chat requests to it will fail: give its provider"
+                " `dialect: responses`"
+            )
     if config.server.auth == "none" and not config.server.listen.is_loopback:
         listen = config.server.listen
         found.append(f"server.auth is none and {listen} is no loopback: anybody who reaches it spends your keys")

@@ -151,7 +151,7 @@ def read_request(body: bytes, headers: Mapping[str, str]) -> ResponsesInbound:
     except msgspec.DecodeError as error:
         if body.startswith(BOM):
             return read_request(body[len(BOM) :], headers)
-        raise unreadable(body, error, read_canonical) from None
+        raise unreadable(body, error, read_canonical, ("input", "tools")) from None
     if not members.can_splice:
         members.check_repeated(DECIDING)
     ours = read_ours(given, headers)

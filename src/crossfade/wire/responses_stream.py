@@ -138,7 +138,8 @@ class ResponsesStreamReader:
 
     def _piece(self, raw: bytes, event: shapes.Event, made: StreamEvent) -> StreamEvent:
         self._has_pieces.add(event.output_index)
-        made.raw, made.in_block = raw, bool(self._open)
+        made.raw = raw
+        made.in_block = not (made.text or made.refusal)  # words end whatever was open before, said to be done or not
         return made
 
     def _on_arguments(self, raw: bytes, event: shapes.Event) -> StreamEvent:
