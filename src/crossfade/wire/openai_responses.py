@@ -59,6 +59,8 @@ def write_request(request: ChatRequest, target: Target, *, stream: bool) -> Writ
         body["reasoning"] = {"effort": request.reasoning_effort}
     if request.max_tokens is not None:
         body["max_output_tokens"] = max(LEAST_TOKENS, request.max_tokens)
+        if request.max_tokens < LEAST_TOKENS:
+            dropped.append(f"max_tokens<{LEAST_TOKENS}")
     for name, value in (
         ("parallel_tool_calls", request.parallel_tool_calls),
         ("temperature", request.temperature),
