@@ -230,7 +230,9 @@ FINISHES: list[tuple[dict[str, Any], Finish, str]] = [
 @pytest.mark.parametrize(("body", "finish", "word"), FINISHES)
 def test_how_an_answer_ended(body: dict[str, Any], finish: Finish, word: str, is_stream: bool) -> None:
     if is_stream:
-        items = [{"type": "response.output_item.added", "output_index": n, "item": i} for n, i in enumerate(body["output"])]
+        items = [
+            {"type": "response.output_item.added", "output_index": n, "item": i} for n, i in enumerate(body["output"])
+        ]
         end = {"type": f"response.{body['status']}", "response": body}
         choice = stream_of(b"".join(b"data: %s\n\n" % msgspec.json.encode(e) for e in [*items, end]))[1].choices[0]
     else:

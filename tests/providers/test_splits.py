@@ -37,7 +37,13 @@ from tests.recordings import load, needs_recordings, streams
 
 LONG = 512
 SHORT = 2500
-DIALECTS = {"chat": "openai", "responses": "responses", "messages": "anthropic", "anthropic-messages": "anthropic", "generate": "gemini"}
+DIALECTS = {
+    "chat": "openai",
+    "responses": "responses",
+    "messages": "anthropic",
+    "anthropic-messages": "anthropic",
+    "generate": "gemini",
+}
 
 STREAMS = streams(*DIALECTS)
 

@@ -485,7 +485,12 @@ def test_an_id_that_the_api_would_refuse_becomes_another_in_call_and_result() ->
 def test_tools_say_what_the_api_would_take_for_granted() -> None:
     request = ChatRequest(messages=(), tools=(Tool(name="f"),))
     (tool,) = json.loads(write_request(request, target(), stream=False).body)["tools"]
-    assert tool == {"type": "function", "name": "f", "parameters": {"type": "object", "properties": {}}, "strict": False}
+    assert tool == {
+        "type": "function",
+        "name": "f",
+        "parameters": {"type": "object", "properties": {}},
+        "strict": False,
+    }
 
 
 def test_what_the_api_has_no_field_for_is_named() -> None:

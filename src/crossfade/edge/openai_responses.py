@@ -14,7 +14,7 @@ from crossfade.edge.openai_chat import type_of
 from crossfade.wire.members import with_member
 from crossfade.wire.openai_response import error_body
 from crossfade.wire.responses_request import ResponsesInbound, read_request
-from crossfade.wire.responses_writer import ResponseWriter, write_completion
+from crossfade.wire.responses_writer import ResponseWriter, response_id, write_completion
 
 
 class ResponseEventWriter:
@@ -35,7 +35,7 @@ class ResponseEventWriter:
         return self._writer.on_passed(event) if event.raw else b""
 
     def _written(self, event: StreamEvent) -> bytes:
-        self._writer.be(event.id, event.model, event.created)
+        self._writer.be(response_id(event.id), event.model, event.created)
         if event.has_content or event.finish is not None:
             self._default()
         return self._writer.write(event)

@@ -46,8 +46,8 @@ def usage_json(usage: Usage) -> bytes:
 
 
 def response_id(given: str) -> str:
-    """The id of a response: the provider's own, with the API's prefix."""
-    return given if given.startswith(_ID) else _ID + given
+    """The id of a response: that of the provider's answer, with the API's prefix; "" for none."""
+    return given if not given or given.startswith(_ID) else _ID + given
 
 
 def item_id(prefix: str, response: str, index: int) -> str:
@@ -237,8 +237,7 @@ class ResponseWriter:
 
     def be(self, id: str, model: str, created: int) -> None:  # noqa: A002 - the member's own name
         """Fixes the identity, as far as it is not fixed yet."""
-        if not self._id and id:
-            self._id = response_id(id)
+        self._id = self._id or id
         self._model = self._model or model
         self._created = self._created or created
 
