@@ -210,6 +210,14 @@ def response(**fields: Any) -> dict[str, Any]:
     return whole | fields
 
 
+def incomplete(reason: str) -> dict[str, Any]:
+    return response(status="incomplete", incomplete_details={"reason": reason})
+
+
+def failed(code: str) -> bytes:
+    return json.dumps(response(status="failed", error={"code": code, "message": "x"})).encode()
+
+
 def message(text: str, **fields: Any) -> dict[str, Any]:
     return {"type": "message", "id": "msg_1", "content": [{"type": "output_text", "text": text}], **fields}
 
@@ -218,12 +226,12 @@ FUNCTION = {"type": "function_call", "id": "fc_1", "call_id": "c", "name": "f", 
 FINISHES: list[tuple[dict[str, Any], Finish, str]] = [
     (response(output=[message("a")]), Finish.STOP, "completed"),
     (response(output=[FUNCTION]), Finish.TOOL_CALLS, "completed"),
-    (response(status="incomplete", incomplete_details={"reason": "max_output_tokens"}), Finish.LENGTH, "max_output_tokens"),
-    (response(status="incomplete", incomplete_details={"reason": "content_filter"}), Finish.CONTENT_FILTER, "content_filter"),
-    (response(status="incomplete", incomplete_details={"reason": "steered"}), Finish.LENGTH, "steered"),
+    (incomplete("max_output_tokens"), Finish.LENGTH, "max_output_tokens"),
+    (incomplete("content_filter"), Finish.CONTENT_FILTER, "content_filter"),
+    (incomplete("steered"), Finish.LENGTH, "steered"),
     (response(status="incomplete"), Finish.LENGTH, "incomplete"),
     (response(status="incomplete", output=[FUNCTION]), Finish.LENGTH, "incomplete"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("is_stream", [False, True])
@@ -267,11 +275,11 @@ def test_parts_and_items_are_put_together() -> None:
         (json.dumps(response(status="queued")).encode(), _R.MALFORMED_OUTPUT),
         (json.dumps(response(status="cancelled")).encode(), _R.SERVER_ERROR),
         (json.dumps(response(status="failed")).encode(), _R.SERVER_ERROR),
-        (json.dumps(response(status="failed", error={"code": "rate_limit_exceeded", "message": "x"})).encode(), _R.RATE_LIMIT),
+        (failed("rate_limit_exceeded"), _R.RATE_LIMIT),
         (b'{"error": {"code": "server_is_overloaded", "message": "x"}}', _R.OVERLOADED),
         (b'{"error": {"code": "insufficient_quota"}, "output": 1}', _R.QUOTA_EXHAUSTED),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_answer(body: bytes, reason: FailureReason) -> None:
     answer = PROVIDER.completion(body, RequestFacts())
     assert isinstance(answer, Failure) and answer.reason is reason

@@ -385,6 +385,10 @@ def test_what_asks_for_nothing_is_not_named() -> None:
 USER = {"role": "user", "content": "x"}
 
 
+def of_part(**part: Any) -> dict[str, Any]:
+    return {"input": [{"role": "user", "content": [part]}]}
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
@@ -402,16 +406,16 @@ USER = {"role": "user", "content": "x"}
         ({"input": [USER, {"type": "web_search_call", "id": "ws"}]}, "input[1].type"),
         ({"input": [{"role": "nobody", "content": "x"}]}, "input[0].role"),
         ({"input": [{"role": "user"}]}, "input[0].content"),
-        ({"input": [{"role": "user", "content": [{"type": "video"}]}]}, "input[0].content[0].type"),
-        ({"input": [{"role": "user", "content": [{"type": "input_text"}]}]}, "input[0].content[0].text"),
-        ({"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "f"}]}]}, "input[0].content[0].file_id"),
-        ({"input": [{"role": "user", "content": [{"type": "input_file"}]}]}, "input[0].content[0].file_data"),
-        ({"input": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "input[0].content[0].input_audio"),
+        (of_part(type="video"), "input[0].content[0].type"),
+        (of_part(type="input_text"), "input[0].content[0].text"),
+        (of_part(type="input_image", file_id="f"), "input[0].content[0].file_id"),
+        (of_part(type="input_file"), "input[0].content[0].file_data"),
+        (of_part(type="input_audio"), "input[0].content[0].input_audio"),
         ({"input": [CALL | {"name": None}]}, "input[0].name"),
         ({"input": [CALL | {"arguments": {}}]}, "input[0].arguments"),
         ({"input": [{"type": "function_call_output", "output": "x"}]}, "input[0].call_id"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_sent_elsewhere_is_a_fault_that_names_its_place(fields: dict[str, Any], param: str) -> None:
     assert inexpressible(**fields).param == param
 

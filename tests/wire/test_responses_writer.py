@@ -270,19 +270,21 @@ def test_an_error_is_said_in_both_ways_of_the_api() -> None:
 
 WORDS = st.text(max_size=8).filter(lambda word: word.encode("utf-8", "ignore").decode() == word)
 ARGUMENTS = st.text(alphabet='{}":a', min_size=1, max_size=4)
+
+
+def piece_of_call(index: int, piece: str) -> StreamEvent:
+    return StreamEvent(tools=(ToolDelta(index=index, id=f"c{index}", name="f", arguments=piece),))
+
+
 EVENTS = st.lists(
     st.one_of(
         st.builds(StreamEvent, text=WORDS),
         st.builds(StreamEvent, reasoning=WORDS),
         st.builds(StreamEvent, refusal=WORDS),
-        st.builds(
-            lambda index, piece: StreamEvent(tools=(ToolDelta(index=index, id=f"c{index}", name="f", arguments=piece),)),
-            st.integers(0, 2),
-            ARGUMENTS,
-        ),
+        st.builds(piece_of_call, st.integers(0, 2), ARGUMENTS),
     ),
     max_size=12,
-)  # fmt: skip
+)
 FINISHES = st.sampled_from([Finish.STOP, Finish.LENGTH, Finish.CONTENT_FILTER])
 
 

@@ -131,9 +131,10 @@ class _Events:
             member, kind = ("text", "output_text") if is_text else ("refusal", "refusal")
             place = {"item_id": item["id"], "output_index": index, "content_index": number}
             self.add("opening", "response.content_part.added", **place, part=part | {member: ""})
+            more: _Json = {"logprobs": []} if is_text else {}
             for piece in answer.pieces if is_text else cut(answer.refusal):
-                self.add("content", f"response.{kind}.delta", **place, delta=piece)
-            self.add("closing", f"response.{kind}.done", **place, **{member: part[member]})
+                self.add("content", f"response.{kind}.delta", **place, delta=piece, **more)
+            self.add("closing", f"response.{kind}.done", **place, **{member: part[member]}, **more)
             self.add("closing", "response.content_part.done", **place, part=part)
         self.add("closing", "response.output_item.done", output_index=index, item=item)
 
@@ -144,7 +145,7 @@ class _Events:
         arguments = item["arguments"]
         for at in range(0, len(arguments), 8):
             self.add("content", "response.function_call_arguments.delta", **place, delta=arguments[at : at + 8])
-        self.add("closing", "response.function_call_arguments.done", **place, arguments=arguments)
+        self.add("closing", "response.function_call_arguments.done", **place, name=item["name"], arguments=arguments)
         self.add("closing", "response.output_item.done", output_index=index, item=item)
 
 
