@@ -292,6 +292,17 @@ def test_callers_of_other_apis_are_answered_by_the_responses_api(simulator: Prov
     run(main())
 
 
+@pytest.mark.parametrize(("first", "second"), [("responses", "anthropic"), ("gemini", "responses")])
+def test_their_cut_streams_are_gone_on_with(simulator: ProviderSimulator, first: str, second: str) -> None:
+    async def main() -> None:
+        async with chain_stage(simulator, {"a": first, "b": second}) as stage:
+            stage.schedule("a", "cut@middle")
+            answer = await stage.ask(stream=True)
+            assert answer.text == TEXT and answer.finishes == ["stop"] and len(answer.extra["joined"]) == 1
+
+    run(main())
+
+
 # --- fallback ------------------------------------------------------------------------------------------------
 
 FAULTS = {
@@ -334,6 +345,7 @@ def test_each_dialect_falls_back_to_each(simulator: ProviderSimulator, fault: st
                 raise AssertionError(pair) from result
 
     run(main(), 60)
+    simulator.reset()  # it counts a bounded number of providers
 
 
 @pytest.mark.parametrize("continuation", ["honour", "replay"])

@@ -28,6 +28,7 @@ from crossfade.core.target import Dialect, Target
 from crossfade.providers.compatible import VENDORS
 from crossfade.providers.openai_responses import ResponsesProvider
 from crossfade.wire.responses_request import ResponsesInbound, read_request
+from crossfade.wire.responses_stream import MAX_EVENT
 from tests.recordings import RECORDINGS, load, names, needs_recordings
 from tests.wire.responses_recorded import Answer, can_be_sent, events_of, in_one_spelling
 
@@ -373,7 +374,8 @@ def test_arguments_of_no_call_are_counted() -> None:
 
 def test_an_endless_event_is_a_failure() -> None:
     reader = PROVIDER.reader(RequestFacts())
-    (made,) = reader.feed(b"data: " + b"x" * 1024 * 1024)
+    assert reader.feed(b"data: " + b"x" * (MAX_EVENT - 6)) == []
+    (made,) = reader.feed(b"x")
     assert made.failure is not None and made.failure.reason is _R.MALFORMED_OUTPUT
 
 

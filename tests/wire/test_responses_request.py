@@ -253,6 +253,11 @@ def test_an_answer_repeats_the_request_and_says_that_it_is_not_stored() -> None:
     assert echo["metadata"] == {} and echo["tool_choice"] == "auto" and echo["parallel_tool_calls"] is True
 
 
+def test_what_is_long_is_not_repeated() -> None:
+    long = inbound(instructions="x" * 300_000, user="u").facts.echo
+    assert json.loads(b"{%s}" % long)["instructions"] is None and json.loads(b"{%s}" % long)["user"] == "u"
+
+
 # --- canonical -----------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import openai.types.responses as sdk
 import pytest
 from hypothesis import given
@@ -16,8 +17,9 @@ from crossfade.core.exchange import Choice, Completion, Finish, StreamEvent, Too
 from crossfade.core.failure import Failure
 from crossfade.wire.responses_answer import read_completion
 from crossfade.wire.responses_request import OUR_REASONING, read_request
+from crossfade.wire.responses_shapes import Event
 from crossfade.wire.responses_stream import ResponsesStreamReader
-from crossfade.wire.responses_writer import ResponseWriter, write_completion
+from crossfade.wire.responses_writer import MAX_KEPT, ResponseWriter, write_completion
 from tests.recordings import load, needs_recordings, streams
 from tests.wire.responses_recorded import Answer, events_of
 
@@ -392,3 +394,46 @@ def test_a_recorded_stream_is_gone_on_with_behind_any_piece_of_its_text(name: st
         assert said.endswith("".join(event.text for event in events[:cut]) + "+ more")
         whole_items = [e["item"] for e in made if e["type"] == "response.output_item.done"]
         assert answer["output"] == whole_items
+
+
+def event_of(kind: str, **members: Any) -> StreamEvent:
+    data = json.dumps({"type": f"response.{kind}", **members}).encode()
+    return StreamEvent(raw=b"data: %s\n\n" % data, native=msgspec.json.decode(data, type=Event))
+
+
+def test_what_passes_oddly_is_gone_on_with_all_the_same() -> None:
+    """Items of unknown kinds, parts that are missing at their begin or end, no numbers: each seen of some server."""
+    search = {"type": "web_search_call", "id": "ws", "content": "of another kind"}
+    writer, out = passed(
+        [
+            event_of("created", response={"id": "x"}),
+            event_of("output_item.added", output_index=0, item=search),
+            event_of("output_item.done", output_index=0, item=search),
+            event_of("output_item.added", output_index=1, item={"type": "message", "id": 'm"1'}),
+            event_of("content_part.added", output_index=1),
+            event_of("output_text.delta", output_index=1, delta="a"),
+            event_of("content_part.done", output_index=1, content_index=0),
+            event_of("output_text.delta", output_index=1, content_index=1, delta="b"),
+            event_of("output_text.delta", output_index=7, delta="of no item"),
+            event_of("output_text.delta", output_index=1, content_index=1, delta=None),
+        ]
+    )
+    writer.be("resp_x", "m", 5)
+    end = writer.write(StreamEvent(text="c")) + writer.write(StreamEvent(finish=Finish.STOP)) + writer.end()
+    made = events_of((out + end).decode())
+    assert [event.get("sequence_number") for event in made[10:]] == list(range(10, 15))
+    message = made[-1]["response"]["output"][1]
+    assert made[-1]["response"]["output"][0] == search
+    assert message["id"] == 'm"1' and [part["text"] for part in message["content"]] == ["a", "bc"]
+
+
+@pytest.mark.parametrize("passes", [False, True])
+def test_an_answer_without_end_is_not_kept(passes: bool) -> None:
+    writer = new_writer()
+    piece = "x" * (MAX_KEPT // 4)
+    delta = event_of("output_text.delta", output_index=0, delta=piece)
+    writer.on_passed(event_of("output_item.added", output_index=0, item={"type": "message", "id": "m"}))
+    for _ in range(4):
+        writer.on_passed(delta) if passes else writer.write(StreamEvent(text=piece))
+    with pytest.raises(ValueError, match="more than"):
+        writer.on_passed(delta) if passes else writer.write(StreamEvent(text="x"))

@@ -21,7 +21,7 @@ from crossfade.wire import responses_request_shapes as shapes
 from crossfade.wire.members import Members, joined, read_members
 from crossfade.wire.ours import OUR_FIELDS, Ours
 from crossfade.wire.ours_shapes import NO
-from crossfade.wire.reading import BOM, MAX_MESSAGES, MAX_TOOLS, check_size, read_ours, unreadable, value_of
+from crossfade.wire.reading import BOM, MAX_FIELD, MAX_MESSAGES, MAX_TOOLS, check_size, read_ours, unreadable, value_of
 from crossfade.wire.responses_canonical import STATEFUL, read_canonical
 from crossfade.wire.turns import reduced, with_turns
 
@@ -266,11 +266,12 @@ def _facts(given: shapes.Request, members: Members, seen: _Seen) -> RequestFacts
 
 
 def _echo(values: Mapping[str, msgspec.Raw]) -> bytes:
-    """What a response that is written here repeats of the request; nothing is stored of it."""
+    """What a response that is written here repeats of the request, but for values of more than 256 KiB; nothing is
+    stored of it."""
     pieces = [_NOT_STORED]
     for name, default in _ECHOED.items():
         value = bytes(values[name]) if name in values else default
-        pieces.append(b'"%s":%s' % (name.encode(), default if value == b"null" else value))
+        pieces.append(b'"%s":%s' % (name.encode(), default if value == b"null" or len(value) > MAX_FIELD else value))
     return b",".join(pieces)
 
 

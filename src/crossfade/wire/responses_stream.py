@@ -8,6 +8,7 @@ elsewhere. Each event takes its decoded form along (`native`), for the writer of
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -26,10 +27,13 @@ from crossfade.wire.responses_answer import (
     usage_of,
     words_of,
 )
-from crossfade.wire.sse import MAX_EVENT, EventSplitter, fields_of
+from crossfade.wire.sse import EventSplitter, fields_of
 
 _decode = msgspec.json.Decoder(shapes.Event).decode
 _decode_response = msgspec.json.Decoder(shapes.Response).decode
+
+MAX_EVENT: Final = 4 * 1024 * 1024
+"""Bytes of one event. The last one has the whole answer and repeats the request; a gate holds no more."""
 
 _STARTS = frozenset({"response.created", "response.in_progress", "response.queued"})
 _ENDS = frozenset({"response.completed", "response.incomplete"})
@@ -42,7 +46,7 @@ class ResponsesStreamReader:
 
     def __init__(self, read_failure: FailureReader):
         self._read_failure = read_failure
-        self._splitter = EventSplitter()
+        self._splitter = EventSplitter(MAX_EVENT)
         self._open: set[int] = set()  # items that are no message and not done, by their place in the output
         self._calls: dict[int, int] = {}  # calls of functions by their place in the output: their number
         self._has_pieces: set[int] = set()  # items of which pieces have come

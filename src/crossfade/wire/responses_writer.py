@@ -16,14 +16,17 @@ import msgspec
 from crossfade.core.exchange import Choice, Completion, Finish, StreamEvent, ToolDelta, Usage
 from crossfade.wire.members import with_member
 from crossfade.wire.openai_response import made_up_call_id
+from crossfade.wire.responses_answer import is_given, read_item
 from crossfade.wire.responses_request import OUR_REASONING
-from crossfade.wire.responses_shapes import Event, Item, Part
+from crossfade.wire.responses_shapes import Event, LooseItem
 
 _encode = msgspec.json.encode
-_decode_item = msgspec.json.Decoder(Item).decode
+_decode_loosely = msgspec.json.Decoder(LooseItem).decode
 
 INCOMPLETE: Final = {Finish.LENGTH: b"max_output_tokens", Finish.CONTENT_FILTER: b"content_filter"}
 """Why an answer is not complete; any other end is `completed`."""
+MAX_KEPT: Final = 32 * 1024 * 1024
+"""Characters of a streamed answer that are kept for its end; no model writes as many."""
 
 _ID: Final = "resp_"
 _MESSAGE_ID: Final = "msg_"
@@ -196,7 +199,8 @@ class ResponseWriter:
     stopped: in the item that is open, with the next number. The event that ends such a stream is kept for `end`.
     `usage` is what the end will say: the last one written, unless the owner sets a better sum before `end`.
 
-    Events of this API repeat at the end of each part what its pieces were, so the whole answer is kept.
+    Events of this API repeat at the end of each part what its pieces were, so the whole answer is kept. `write` and
+    `on_passed` raise ValueError where that is more than `MAX_KEPT`: the stream can then only end in an error.
     Words come one item after the other; calls stay open beside them until the answer ends.
     """
 
@@ -208,6 +212,7 @@ class ResponseWriter:
         "_finish",
         "_has_started",
         "_id",
+        "_kept",
         "_last",
         "_model",
         "_next",
@@ -227,6 +232,7 @@ class ResponseWriter:
         self._done: dict[int, bytes] = {}  # items that are whole, by their place
         self._words: _Words | None = None
         self._calls: dict[int, _OpenCall] = {}
+        self._kept = 0  # characters
         self._finish: Finish | None = None
         self._last: Event | None = None  # the end of a stream that passed
         self.usage: Usage | None = None
@@ -257,27 +263,38 @@ class ResponseWriter:
         return event.raw
 
     def _follow(self, given: Event) -> None:
-        words = self._words
+        """Keeps up with the items of a stream that passes. Pieces of anything but a message are in its end again."""
+        at, words = given.output_index, self._words
+        is_here = words is not None and words.index == at
         match given.type:
             case "response.output_item.added":
-                self._next = max(self._next, given.output_index + 1)
-                item = _decode_item(given.item)
+                self._next = max(self._next, at + 1)
+                item = read_item(given.item)
                 if item.type == "message":
-                    self._words = _Words(given.output_index, item.id or "")
+                    self._words = _Words(at, item.id or "")
             case "response.output_item.done":
-                self._done[given.output_index] = bytes(given.item)
-                if words is not None and words.index == given.output_index:
+                self._next = max(self._next, at + 1)
+                self._keep(len(given.item))
+                self._done[at] = bytes(given.item)
+                if is_here:
                     self._words = None
-            case "response.content_part.added" if words is not None and words.index == given.output_index:
+            case "response.content_part.added" if words is not None and is_here:
                 words.part = _part_type(given)
-            case "response.content_part.done" if words is not None and words.index == given.output_index:
-                words.parts.append(bytes(given.part))
+            case "response.content_part.done" if words is not None and is_here:
+                part = bytes(given.part) if is_given(given.part) else _text_part(words.part, "".join(words.pieces))
+                words.parts.append(part)
                 words.part = ""
                 words.pieces.clear()
-            case "response.output_text.delta" | "response.refusal.delta" if words is not None:
+            case "response.output_text.delta" | "response.refusal.delta" if words is not None and is_here:
                 if isinstance(given.delta, str):
+                    self._keep(len(given.delta))
                     words.part = words.part or given.type.split(".")[1]
                     words.pieces.append(given.delta)
+
+    def _keep(self, size: int) -> None:
+        self._kept += size
+        if self._kept > MAX_KEPT:
+            raise ValueError(f"an answer of more than {MAX_KEPT} characters")
 
     # --- what is written ---
 
@@ -285,6 +302,7 @@ class ResponseWriter:
         """The events that say what `event` says; b"" if it says nothing a caller of this dialect can hear yet."""
         if event.usage is not None:
             self.usage = event.usage
+        self._keep(len(event.text) + len(event.reasoning) + len(event.refusal))
         pieces: list[bytes] = []
         if event.reasoning:
             self._think(pieces, event.reasoning)
@@ -433,6 +451,7 @@ class ResponseWriter:
             self._add_arguments(pieces, call, delta.arguments)
 
     def _add_arguments(self, pieces: list[bytes], call: _OpenCall, arguments: str) -> None:
+        self._keep(len(arguments))
         call.pieces.append(arguments)
         data = b'"item_id":"%s","output_index":%d,"delta":%s' % (call.name.encode(), call.index, _encode(arguments))
         pieces.append(self._event(b"response.function_call_arguments.delta", data))
@@ -460,7 +479,11 @@ def _place(words: _Words) -> bytes:
 
 
 def _part_type(given: Event) -> str:
-    return msgspec.json.decode(given.part, type=Part).type
+    """The type of a part that begins; of one that cannot be read, the usual one."""
+    try:
+        return _decode_loosely(given.part).type
+    except msgspec.DecodeError:
+        return "output_text"
 
 
 def _with_member(last: Event, member: bytes | None) -> bytes:
