@@ -88,6 +88,7 @@ WRONG = [
     ("providers: {x: {dialect: openai}}", 1, "providers.x", "base_url is missing"),
     ("providers: {x: {dialect: opnai}}", 1, "providers.x.dialect", "did you mean 'openai'?"),
     ("providers: {x: {vendor: opnai}}", 1, "providers.x.vendor", "unknown vendor 'opnai'; did you mean 'openai'?"),
+    ("providers: {x: {vendor: gemini, dialect: responses}}", 1, "providers.x.dialect", "speaks 'gemini'"),
     ("providers: {x: {vendor: gemini, dialect: openai}}", 1, "providers.x.dialect", "speaks 'gemini'"),
     ("providers: {a/b: {vendor: openai}}", 1, "providers.a/b", "no name for a provider"),
     ("providers: {openai: {base_url: api.openai.com}}", 1, "providers.openai.base_url", "needs its scheme"),

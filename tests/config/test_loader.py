@@ -234,6 +234,9 @@ def test_facts_that_are_said_are_those_of_names_that_callers_send(folder: Folder
         ("work: {base_url: https://api.groq.com/openai/v1, api_keys: []}", "groq", "https://api.groq.com/openai/v1"),
         ("google: {dialect: gemini}", "gemini", "https://generativelanguage.googleapis.com/v1beta"),
         ("work: {dialect: anthropic, base_url: https://proxy.example/v1}", "anthropic", "https://proxy.example/v1"),
+        ("openai: {dialect: responses}", "openai", "https://api.openai.com/v1"),
+        ("work: {dialect: responses, vendor: openai}", "openai", "https://api.openai.com/v1"),
+        ("work: {dialect: responses, base_url: http://127.0.0.1:8/v1}", "compatible", "http://127.0.0.1:8/v1"),
         ("work: {dialect: openai, base_url: http://127.0.0.1:8/v1}", "compatible", "http://127.0.0.1:8/v1"),
         ("anthropic: {dialect: openai, base_url: https://x.example/v1}", "compatible", "https://x.example/v1"),
     ],
@@ -368,6 +371,17 @@ def test_which_file_is_found(tmp_path: Path) -> None:
 def test_probable_mistakes_are_warned_of(folder: Folder, text: str, words: str) -> None:
     known = facts({("openai", "o3-pro"): ModelFacts(only_responses=True)})
     assert words in " ".join(folder.load(PROVIDERS + text, facts=known).warnings)
+
+
+def test_the_responses_dialect_is_the_other_api_of_the_same_vendor(folder: Folder) -> None:
+    known = facts({("openai", "o3-pro"): ModelFacts(only_responses=True)})
+    text = "providers: {openai: {dialect: responses}, ollama: {dialect: responses}}\n"
+    config = folder.load(text + "routes: {r: {chain: [openai/o3-pro, ollama/b]}}", facts=known)
+    openai, ollama = (config.providers[name].vendor for name in ("openai", "ollama"))
+    assert (openai.name, openai.dialect, openai.auth) == ("openai", "responses", "bearer")
+    assert (ollama.name, ollama.dialect, ollama.auth) == ("ollama", "responses", "none")
+    assert not openai.assembles
+    assert not any("Responses API" in warning for warning in config.warnings)
 
 
 def test_keys_sent_in_the_clear_are_warned_of(folder: Folder) -> None:

@@ -62,7 +62,7 @@ PIXEL = (
     "kJggg=="
 )
 
-MODELS = {"openai": "gpt-5.4", "anthropic": "claude-opus-5", "gemini": "gemini-3.8-flash"}
+MODELS = {"openai": "gpt-5.4", "responses": "gpt-5.4", "anthropic": "claude-opus-5", "gemini": "gemini-3.8-flash"}
 QUICK = "first_content_timeout: 2s, silence_timeout: 2s, idle_timeout: 2s, attempt_timeout: 2s"
 """Timers short enough for a test and long enough for a slow machine."""
 

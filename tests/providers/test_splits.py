@@ -37,7 +37,13 @@ from tests.recordings import load, needs_recordings, streams
 
 LONG = 512
 SHORT = 2500
-DIALECTS = {"chat": "openai", "messages": "anthropic", "anthropic-messages": "anthropic", "generate": "gemini"}
+DIALECTS = {
+    "chat": "openai",
+    "responses": "responses",
+    "messages": "anthropic",
+    "anthropic-messages": "anthropic",
+    "generate": "gemini",
+}
 
 STREAMS = streams(*DIALECTS)
 
@@ -52,6 +58,8 @@ def provider_of(name: str) -> Provider:
     server's."""
     dialect = dialect_of(name)
     row: Vendor | None = VENDORS.get(name.partition("/")[0])
+    if dialect == "responses":
+        return provider_for(msgspec.structs.replace(row or VENDORS["compatible"], dialect="responses"))
     if row is None or row.dialect != dialect:
         row = VENDORS["compatible" if dialect == "openai" else dialect]
     return provider_for(row)
@@ -131,10 +139,10 @@ def stream(request: pytest.FixtureRequest) -> Stream:
 
 
 @needs_recordings
-def test_the_recorded_streams_of_all_three_dialects_are_here() -> None:
+def test_the_recorded_streams_of_all_dialects_are_here() -> None:
     found = [dialect_of(name) for name in STREAMS]
     counts = {dialect: found.count(dialect) for dialect in DIALECTS.values()}
-    assert counts == {"openai": 200, "anthropic": 51, "gemini": 62}
+    assert counts == {"openai": 200, "responses": 65, "anthropic": 51, "gemini": 62}
 
 
 def test_a_stream_read_whole_says_what_it_says_byte_by_byte(stream: Stream) -> None:

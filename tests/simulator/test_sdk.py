@@ -113,3 +113,40 @@ def test_retries_are_counted(provider_simulator: ProviderSimulator, client: open
 
 def test_models(client: openai.OpenAI) -> None:
     assert "simulator-large" in [model.id for model in client.models.list()]
+
+
+# --- the Responses API -----------------------------------------------------------------------------------------
+
+FUNCTION: Any = {"type": "function", "strict": False, **TOOLS[0]["function"]}
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_responses(client: openai.OpenAI, is_streamed: bool) -> None:
+    asked: Any = {"model": "m", "input": f"{PROMPT} [[think]]"}
+    if is_streamed:
+        with client.responses.stream(**asked) as stream:
+            response: Any = stream.get_final_response()
+    else:
+        response = client.responses.create(**asked)
+    assert response.output_text == TEXT and response.output[0].type == "reasoning"
+    assert response.usage.output_tokens_details.reasoning_tokens == 20
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_functions_of_responses(client: openai.OpenAI, is_streamed: bool) -> None:
+    asked: Any = {"model": "m", "input": "Go [[tools:2]]", "tools": [FUNCTION]}
+    if is_streamed:
+        with client.responses.stream(**asked) as stream:
+            response: Any = stream.get_final_response()
+    else:
+        response = client.responses.create(**asked)
+    assert [json.loads(call.arguments) for call in response.output] == [{"city": "text"}] * 2
+    results: Any = [{"type": "function_call_output", "call_id": c.call_id, "output": "Rain."} for c in response.output]
+    again = client.responses.create(model="m", input=[{"role": "user", "content": "Go [[tools:2]]"}, *results])
+    assert "Rain." in again.output_text
+
+
+def test_an_error_event_of_responses(provider_simulator: ProviderSimulator, client: openai.OpenAI) -> None:
+    provider_simulator.schedule("error_event@first")
+    with pytest.raises(openai.APIError, match="had an error"):
+        list(client.responses.create(model="m", input=PROMPT, stream=True))

@@ -38,9 +38,13 @@ def warnings_of(config: Config) -> tuple[str, ...]:
         found += _of_route(route)
     for rung in _rungs(config):
         provider_name, _, model = rung.name.partition("/")
-        known = config.facts(config.providers[provider_name].vendor.name, model)
-        if known is not None and known.only_responses:
-            found.append(f"{rung.name} is served by the Responses API only: chat requests to it will fail")
+        vendor = config.providers[provider_name].vendor
+        known = config.facts(vendor.name, model)
+        if known is not None and known.only_responses and vendor.dialect != "responses":
+            found.append(
+                f"{rung.name} is served by the Responses API only, and chat requests to it will fail: give its provider"
+                " `dialect: responses`"
+            )
     if config.server.auth == "none" and not config.server.listen.is_loopback:
         listen = config.server.listen
         found.append(f"server.auth is none and {listen} is no loopback: anybody who reaches it spends your keys")

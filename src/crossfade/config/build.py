@@ -66,9 +66,12 @@ class ProviderBuilder:
     # --- which vendor ---
 
     def _vendor(self, name: str, file: ProviderFile, path: Path) -> Vendor | None:
-        row = self._row(name, file, path)
+        is_responses = file.dialect == "responses"  # the other API of the same vendors, whose rows are of chat
+        row = self._row(name, msgspec.structs.replace(file, dialect="openai") if is_responses else file, path)
         if row is None:
             return None
+        if is_responses:
+            row = msgspec.structs.replace(row, dialect="responses", assembles=False, prefill=False)
         base_url = file.base_url or row.base_url
         if not base_url:
             if not self._problems.has((*path, "base_url")):
@@ -101,7 +104,9 @@ class ProviderBuilder:
             return next((row for row in fits if row.name == file.dialect), next(iter(fits), None))
         if self._problems.has((*path, "base_url")):
             return None  # it might have said
-        message = "dialect is missing, and the name is no vendor's; write dialect: openai, anthropic or gemini"
+        message = (
+            "dialect is missing, and the name is no vendor's; write dialect: openai, responses, anthropic or gemini"
+        )
         self._problems.add(path, message + did_you_mean(name, rows))
         return None
 

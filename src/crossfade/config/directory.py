@@ -32,6 +32,8 @@ class Directory:
         self.vendors = {name: provider.vendor.name for name, provider in config.providers.items()}
         """The vendor of each provider."""
         self.passthrough = config.passthrough
+        self.dialects = {name: provider.vendor.dialect for name, provider in config.providers.items()}
+        """The dialect that each provider speaks."""
         self._exact: dict[str, Route] = {}
         wildcards: list[tuple[str, Route]] = []
         for route in config.routes.values():

@@ -137,7 +137,7 @@ def _check_passthrough(shape: FileShape, providers: Mapping[str, ProviderConfig]
     if name not in shape.providers:
         near = did_you_mean(name, shape.providers) or "; name one under providers"
         problems.add(("passthrough",), f"unknown provider {name!r}{near}")
-    elif name in providers and providers[name].vendor.dialect != "openai":
+    elif name in providers and providers[name].vendor.dialect not in ("openai", "responses"):
         speaks = providers[name].vendor.dialect
         problems.add(("passthrough",), f"{name!r} speaks {speaks!r}, and these endpoints are OpenAI's; name another")
 

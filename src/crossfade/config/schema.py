@@ -142,7 +142,8 @@ class ProviderFile(TimersFile, frozen=True, kw_only=True):
         "limits": "rate limits for a provider are",
     }
     dialect: Annotated[
-        Literal["openai", "anthropic", "gemini"] | None, Key("the vendor's", "The API that the provider speaks.")
+        Literal["openai", "responses", "anthropic", "gemini"] | None,
+        Key("the vendor's", "The API that the provider speaks. `responses`: the other API of an `openai` vendor."),
     ] = None
     vendor: Annotated[
         str | None,

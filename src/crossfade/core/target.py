@@ -10,7 +10,7 @@ import msgspec
 from crossfade.core.exchange import Ability
 from crossfade.core.policy import RoutePolicy, TimeoutPolicy
 
-Dialect = Literal["openai", "anthropic", "gemini"]
+Dialect = Literal["openai", "responses", "anthropic", "gemini"]
 
 
 class StreamEnd(StrEnum):

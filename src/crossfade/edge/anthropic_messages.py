@@ -48,6 +48,9 @@ class MessageEventWriter:
             self._writer.usage = usage
         return self._writer.end(member)
 
+    def error(self, status: int, code: str, message: str) -> bytes:
+        return error_event(status, message, code=code)
+
 
 class MessagesDialect:
     """How callers of Anthropic's messages read answers; a `CallerDialect`."""
@@ -59,7 +62,7 @@ class MessagesDialect:
     def writer(self, facts: RequestFacts, request: str) -> MessageEventWriter:
         return MessageEventWriter(request)
 
-    def completion(self, completion: Completion, request: str) -> bytes:
+    def completion(self, completion: Completion, facts: RequestFacts, request: str) -> bytes:
         return write_completion(completion, default_id=f"msg_{request}")
 
     def with_member(self, body: bytes, member: bytes) -> bytes:
@@ -73,9 +76,6 @@ class MessagesDialect:
     ) -> bytes:
         body = error_body(status, message, code=code, param=param)
         return body if member is None else with_member(body, "crossfade", member)
-
-    def error_event(self, status: int, code: str, message: str) -> bytes:
-        return error_event(status, message, code=code)
 
 
 MESSAGES: Final = MessagesDialect()

@@ -24,6 +24,7 @@ from crossfade.edge.intake import Admitted, Caller, Intake
 from crossfade.edge.models import Models, model_of
 from crossfade.edge.openai_chat import CHAT, CHAT_COMPLETIONS
 from crossfade.edge.openai_embeddings import EMBEDDINGS
+from crossfade.edge.openai_responses import RESPONSES
 from crossfade.edge.passthrough import METHODS, Passage, path_behind
 from crossfade.edge.problems import JSON, problem, problem_of
 from crossfade.edge.status import Status
@@ -272,6 +273,7 @@ class App(Handler):
 
 _PATHS: Final = (
     ("/chat/completions", CHAT_COMPLETIONS),
+    ("/responses", RESPONSES),
     ("/embeddings", EMBEDDINGS),
     ("/messages", MESSAGES_ENDPOINT),
     ("/messages/count_tokens", COUNT_TOKENS),

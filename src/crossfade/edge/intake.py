@@ -107,6 +107,12 @@ class Intake:
 
         Raises UnknownRoute and InvalidRequest, naming the field.
         """
+        admitted = self._admitted(ours, facts, caller)
+        if facts.state:
+            _check_state(self.directory, admitted.route, facts.state)
+        return admitted
+
+    def _admitted(self, ours: Ours, facts: RequestFacts, caller: Caller) -> Admitted:
         bound = None if caller.key is None else caller.key.route
         if ours.route or ours.options or ours.fallback_models is not None or ours.fallback_on is not None:
             return _admit(self.directory, ours, facts, caller.patience, bound)
@@ -196,6 +202,17 @@ def _of_one_model(route: Route, ours: Ours) -> Route:
         " mixed.",
         param="model" if ours.fallback_models is None else "fallback_models",
     )
+
+
+def _check_state(directory: Directory, route: Route, field: str) -> None:
+    """Raises InvalidRequest unless one provider alone is asked, in the API that keeps what the field names."""
+    providers = {rung.targets[0].provider for rung in route.chain}
+    if len(providers) > 1 or directory.dialects.get(providers.pop()) != "responses":
+        raise InvalidRequest(
+            f"`{field}` names what only one provider keeps, and not every target of route {route.name!r} is at a single"
+            " provider of the Responses API. Send the whole conversation as `input`.",
+            param=field,
+        )
 
 
 def _with_params(rung: Rung, model: FallbackModel) -> Rung:

@@ -29,7 +29,7 @@ _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 _TYPES: Final = {429: "rate_limit_error", 403: "permission_error"}
 
 
-def _type_of(status: int) -> str:
+def type_of(status: int) -> str:
     """OpenAI's `type` for a status."""
     return _TYPES.get(status) or ("invalid_request_error" if 400 <= status < 500 else "server_error")
 
@@ -85,6 +85,9 @@ class ChatEventWriter:
             writer.usage = usage
         return writer.end(member)
 
+    def error(self, status: int, code: str, message: str) -> bytes:
+        return error_event(message, type=type_of(status), code=code)
+
 
 class ChatDialect:
     """How callers of OpenAI chat read answers; a `CallerDialect`."""
@@ -96,7 +99,7 @@ class ChatDialect:
     def writer(self, facts: RequestFacts, request: str) -> ChatEventWriter:
         return ChatEventWriter(facts, request)
 
-    def completion(self, completion: Completion, request: str) -> bytes:
+    def completion(self, completion: Completion, facts: RequestFacts, request: str) -> bytes:
         return write_completion(completion, default_id=f"chatcmpl-{request}", default_created=int(time.time()))
 
     def with_member(self, body: bytes, member: bytes) -> bytes:
@@ -108,11 +111,8 @@ class ChatDialect:
     def error(
         self, status: int, code: str | None, message: str, member: bytes | None = None, param: str | None = None
     ) -> bytes:
-        body = error_body(message, type=_type_of(status), code=code, param=param)
+        body = error_body(message, type=type_of(status), code=code, param=param)
         return body if member is None else with_member(body, "crossfade", member)
-
-    def error_event(self, status: int, code: str, message: str) -> bytes:
-        return error_event(message, type=_type_of(status), code=code)
 
 
 CHAT: Final = ChatDialect()

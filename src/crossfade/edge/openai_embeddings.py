@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from crossfade.core.exchange import Completion
+from crossfade.core.exchange import Completion, RequestFacts
 from crossfade.edge.endpoint import Endpoint
 from crossfade.edge.intake import Caller
 from crossfade.edge.openai_chat import ChatDialect
@@ -14,7 +14,7 @@ from crossfade.wire.openai_embeddings import EmbeddingsInbound, read_request, wr
 class EmbeddingsDialect(ChatDialect):
     """How callers read vectors; errors are as everywhere at OpenAI."""
 
-    def completion(self, completion: Completion, request: str) -> bytes:
+    def completion(self, completion: Completion, facts: RequestFacts, request: str) -> bytes:
         return write_embeddings(completion)
 
 

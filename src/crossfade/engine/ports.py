@@ -23,6 +23,10 @@ class EventWriter(Protocol):
         """What closes the stream: `usage`, if given and asked for, replaces what the upstreams counted; `member` is
         the JSON of a `crossfade` member that a last chunk carries; then the end marker."""
 
+    def error(self, status: int, code: str, message: str) -> bytes:
+        """An error in the place of the end."""
+        ...
+
 
 class CallerDialect(Protocol):
     """How the caller reads answers."""
@@ -45,7 +49,7 @@ class CallerDialect(Protocol):
         """`request` is the request's id, for answers whose provider gave none."""
         ...
 
-    def completion(self, completion: Completion, request: str) -> bytes: ...
+    def completion(self, completion: Completion, facts: RequestFacts, request: str) -> bytes: ...
 
     def with_member(self, body: bytes, member: bytes) -> bytes:
         """A buffered answer with the `crossfade` member added."""
@@ -58,8 +62,6 @@ class CallerDialect(Protocol):
     ) -> bytes:
         """The body of an error. `member` is JSON text, of a `crossfade` member; `param` names the field at fault."""
         ...
-
-    def error_event(self, status: int, code: str, message: str) -> bytes: ...
 
 
 class Recorder(Protocol):

@@ -391,7 +391,7 @@ class Runner(UnderWay):
         body = relay.body
         if not body or not completion.is_as_asked or relay.upstream.provider.dialect != job.dialect.name:
             completion.model = completion.model or send.target.model
-            body = job.dialect.completion(completion, job.id)
+            body = job.dialect.completion(completion, self.facts, job.id)
         if job.wants_trace and (member := trace_member(self.dispatch, True)) is not None:
             body = job.dialect.with_member(body, member)
         fields = self._headers(headers.WHOLE, now, relay, flagged)
@@ -404,7 +404,8 @@ class Runner(UnderWay):
     def _give_up(self, step: GiveUp, now: float, first: str = headers.FAILED) -> None:
         dialect = self.job.dialect
         if self._is_started:
-            data = dialect.error_event(step.status, step.code, step.message)
+            writer = self._writer or dialect.writer(self.facts, self.job.id)
+            data = writer.error(step.status, step.code, step.message)
             outcome = Outcome(status=200, error=step.code, in_band_error=True)
             self._record(outcome, now, Answer(self.downstream, 200, None, data))
         else:

@@ -64,6 +64,8 @@ CODES: Final[Mapping[str, FailureReason]] = MappingProxyType(
         "moderation_blocked": _R.CONTENT_FILTER,
         "invalid_prompt": _R.CONTENT_FILTER,
         "bio_policy": _R.CONTENT_FILTER,
+        "misalignment_policy_violation": _R.CONTENT_FILTER,
+        "image_content_policy_violation": _R.CONTENT_FILTER,
         # load
         "overloaded_error": _R.OVERLOADED,
         "server_is_overloaded": _R.OVERLOADED,
@@ -118,9 +120,23 @@ GENERIC_TYPES: Final[Mapping[str, int]] = MappingProxyType(
         "unimplemented": 501,
         "aborted": 409,
         "deadline_exceeded": 504,
+        # of the Responses API, about the caller's images
+        "invalid_image": 400,
+        "invalid_image_format": 400,
+        "invalid_base64_image": 400,
+        "invalid_image_url": 400,
+        "invalid_image_mode": 400,
+        "image_too_large": 400,
+        "image_too_small": 400,
+        "image_parse_error": 400,
+        "image_file_too_large": 400,
+        "image_file_not_found": 400,
+        "unsupported_image_media_type": 400,
+        "empty_image_file": 400,
+        "failed_to_download_image": 400,
     }
 )
-"""Types that only say which status the error would have had: read where it came inside a 200."""
+"""Codes and types that only say which status the error would have had: read where it came inside a 200."""
 
 CONTEXT: Final = (
     "maximum context length",

@@ -13,12 +13,14 @@ from crossfade.providers.base import Provider
 from crossfade.providers.compatible import VENDORS
 from crossfade.providers.gemini import GeminiProvider
 from crossfade.providers.openai import OpenAIProvider
+from crossfade.providers.openai_responses import ResponsesProvider
 
 __all__ = ["VENDORS", "provider_for", "versioned"]
 
 _BY_DIALECT: Final[Mapping[Dialect, Callable[[Vendor], Provider]]] = MappingProxyType(
     {
         "openai": OpenAIProvider,
+        "responses": ResponsesProvider,
         "anthropic": AnthropicProvider,
         "gemini": GeminiProvider,
     }

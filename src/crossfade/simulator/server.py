@@ -21,6 +21,7 @@ from crossfade.simulator.embeddings import GEMINI_PATH, GeminiEmbeddings, OpenAI
 from crossfade.simulator.faults import parse_step
 from crossfade.simulator.gemini import Gemini
 from crossfade.simulator.openai import OpenAI
+from crossfade.simulator.openai_responses import OpenAIResponses
 from crossfade.simulator.playbook import Call
 from crossfade.simulator.schedule import KEPT_BODY_BYTES, Counts, Ledger, Schedule, Seen
 from crossfade.simulator.script import Ending, Script
@@ -30,7 +31,7 @@ FAULT_HEADER = "x-simulate"
 MODELS = ("simulator-large", "simulator-small")
 
 _PROVIDER = re.compile(r"/p/([A-Za-z0-9._-]{1,64})(/.*)")
-_OPENAI, _ANTHROPIC, _GEMINI = OpenAI(), Anthropic(), Gemini()
+_OPENAI, _RESPONSES, _ANTHROPIC, _GEMINI = OpenAI(), OpenAIResponses(), Anthropic(), Gemini()
 _EMBEDDINGS, _GEMINI_EMBEDDINGS = OpenAIEmbeddings(), GeminiEmbeddings()
 
 
@@ -267,6 +268,8 @@ def _seen(path: str, request: Received, call: Call) -> Seen:
 def _dialect(path: str) -> Dialect | None:
     if path.endswith("/chat/completions"):
         return _OPENAI
+    if path.endswith("/responses"):
+        return _RESPONSES
     if path.endswith("/messages"):
         return _ANTHROPIC
     if path.endswith("/embeddings"):

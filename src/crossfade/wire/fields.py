@@ -36,6 +36,17 @@ def string_or_none(value: Any, place: str) -> str | None:
     return value
 
 
+def data_url(url: str, place: str) -> tuple[str, str] | None:
+    """Media type and base64 text of a `data:` URL; None for another URL."""
+    if not url.startswith("data:"):
+        return None
+    head, comma, data = url[5:].partition(",")
+    media_type, *options = head.split(";")
+    if not comma or "base64" not in options:
+        raise fault(place, "must be base64 where it is a data URL")
+    return media_type or "application/octet-stream", data
+
+
 def fields_of_body(body: bytes) -> dict[str, Any]:
     """The decoded fields of a JSON object. Raises InvalidRequest."""
     try:

@@ -23,7 +23,7 @@ from crossfade.core.exchange import (
     ToolCall,
     ToolChoice,
 )
-from crossfade.wire.fields import FieldReader, fault, fields_of_body, string, string_or_none
+from crossfade.wire.fields import FieldReader, data_url, fault, fields_of_body, string, string_or_none
 from crossfade.wire.ours import OUR_FIELDS
 
 _encode = msgspec.json.encode
@@ -319,7 +319,7 @@ def _image(given: Any, place: str) -> ImagePart:
         given = given.get("url")
         place = f"{place}.url"
     url = string(given, place)
-    if (inline := _data_url(url, place)) is not None:
+    if (inline := data_url(url, place)) is not None:
         return ImagePart(media_type=inline[0], data=inline[1], detail=detail)
     return ImagePart(url=url, detail=detail)
 
@@ -331,7 +331,7 @@ def _file(given: Any, place: str) -> FilePart:
     if (file_id := given.get("file_id")) is not None:
         return FilePart(name=name, file_id=string(file_id, f"{place}.file_id"))
     data = string(given.get("file_data"), f"{place}.file_data")
-    if (inline := _data_url(data, f"{place}.file_data")) is not None:
+    if (inline := data_url(data, f"{place}.file_data")) is not None:
         return FilePart(name=name, media_type=inline[0], data=inline[1])
     if data.startswith(("http://", "https://")):
         return FilePart(name=name, url=data)
@@ -342,17 +342,6 @@ def _document(part: dict[str, Any], place: str) -> FilePart:
     """Mistral's way to name a document."""
     url = string(part.get("document_url"), f"{place}.document_url")
     name = string_or_none(part.get("document_name"), f"{place}.document_name")
-    if (inline := _data_url(url, f"{place}.document_url")) is not None:
+    if (inline := data_url(url, f"{place}.document_url")) is not None:
         return FilePart(name=name, media_type=inline[0], data=inline[1])
     return FilePart(name=name, url=url)
-
-
-def _data_url(url: str, place: str) -> tuple[str, str] | None:
-    """Media type and base64 text of a `data:` URL; None for another URL."""
-    if not url.startswith("data:"):
-        return None
-    head, comma, data = url[5:].partition(",")
-    media_type, *options = head.split(";")
-    if not comma or "base64" not in options:
-        raise fault(place, "must be base64 where it is a data URL")
-    return media_type or "application/octet-stream", data

@@ -24,7 +24,11 @@ CHAIN_FIELDS: Final = ("fallback_models", "models", "fallbacks")
 """Ours, OpenRouter's and LiteLLM's name for the rest of the chain."""
 OUR_FIELDS: Final = (*CHAIN_FIELDS, "fallback_on", "crossfade")
 NOT_PER_TARGET: Final = frozenset(
-    {*OUR_FIELDS, "model", "messages", "stream", "stream_options", "n", "tools", "tool_choice", "response_format"}
+    {
+        *OUR_FIELDS,
+        *("model", "messages", "input", "stream", "stream_options", "n"),
+        *("tools", "tool_choice", "response_format", "text"),
+    }
 )
 """What one target of a chain cannot be given differently: it decides about the whole request."""
 MAX_CHAIN: Final = 32

@@ -52,8 +52,14 @@ def value_of(raw: msgspec.Raw, field: str) -> Any:
 _WHERE: Final = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
 
 
-def unreadable(body: bytes, error: msgspec.DecodeError, read_whole: Callable[[bytes], object]) -> InvalidRequest:
-    """What is wrong with a body that could not be decoded. `read_whole` raises InvalidRequest with the exact place."""
+def unreadable(
+    body: bytes,
+    error: msgspec.DecodeError,
+    read_whole: Callable[[bytes], object],
+    lists: tuple[str, ...] = ("messages", "tools"),
+) -> InvalidRequest:
+    """What is wrong with a body that could not be decoded. `read_whole` raises InvalidRequest with the exact place,
+    which for what is in `lists` the decoder does not know."""
     if not isinstance(error, msgspec.ValidationError):
         return InvalidRequest(f"The body is no JSON: {str(error).removeprefix('JSON is malformed: ')}.")
     match = _WHERE.match(str(error))
@@ -64,7 +70,7 @@ def unreadable(body: bytes, error: msgspec.DecodeError, read_whole: Callable[[by
         if missing is not None:
             return InvalidRequest(f"`{missing[1]}` is missing.", param=missing[1], code="missing_required_parameter")
         return InvalidRequest("The body must be a JSON object.")
-    if path.startswith(("messages", "tools")) and len(body) <= 4 * _LARGE:
+    if path.startswith(lists) and len(body) <= 4 * _LARGE:
         try:
             read_whole(body)  # it knows the number of the message
         except InvalidRequest as exact:
