@@ -292,6 +292,17 @@ def test_callers_of_other_apis_are_answered_by_the_responses_api(simulator: Prov
     run(main())
 
 
+def test_a_model_that_has_no_chat_api_answers_callers_of_it(simulator: ProviderSimulator) -> None:
+    async def main() -> None:
+        async with chain_stage(simulator, {"a": "responses:o3-pro"}) as stage:
+            config = stage.gateway.config
+            known = config.facts("openai", "o3-pro")
+            assert known is not None and known.only_responses and not any("o3-pro" in w for w in config.warnings)
+            assert (await stage.ask()).text == TEXT and body_of(stage, "a")["model"] == "o3-pro"
+
+    run(main())
+
+
 @pytest.mark.parametrize(("first", "second"), [("responses", "anthropic"), ("gemini", "responses")])
 def test_their_cut_streams_are_gone_on_with(simulator: ProviderSimulator, first: str, second: str) -> None:
     async def main() -> None:

@@ -16,10 +16,11 @@ from crossfade.core.assembly import Assembly
 from crossfade.core.exchange import Choice, Completion, Finish, StreamEvent, ToolCall, ToolDelta, Usage
 from crossfade.core.failure import Failure
 from crossfade.wire.responses_answer import read_completion
+from crossfade.wire.responses_objects import write_completion
 from crossfade.wire.responses_request import OUR_REASONING, read_request
 from crossfade.wire.responses_shapes import Event
 from crossfade.wire.responses_stream import ResponsesStreamReader
-from crossfade.wire.responses_writer import MAX_KEPT, ResponseWriter, write_completion
+from crossfade.wire.responses_writer import MAX_KEPT, ResponseWriter
 from tests.recordings import load, needs_recordings, streams
 from tests.wire.responses_recorded import Answer, events_of
 

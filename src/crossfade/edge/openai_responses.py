@@ -13,8 +13,9 @@ from crossfade.edge.intake import Caller
 from crossfade.edge.openai_chat import type_of
 from crossfade.wire.members import with_member
 from crossfade.wire.openai_response import error_body
+from crossfade.wire.responses_objects import response_id, write_completion
 from crossfade.wire.responses_request import ResponsesInbound, read_request
-from crossfade.wire.responses_writer import ResponseWriter, response_id, write_completion
+from crossfade.wire.responses_writer import ResponseWriter
 
 
 class ResponseEventWriter:

@@ -1,168 +1,38 @@
-"""Answers of any provider written as responses of the Responses API, for a caller of that dialect: whole, streamed,
-and errors.
-
-Reasoning of another provider becomes an item of its own, with the text as its summary and an id by which
-`responses_request` takes it out again when the caller sends it back. A response repeats its request; what it says of
-that is made when the request is read (`RequestFacts.echo`).
-"""
+"""Streams of any provider written as events of the Responses API, for a caller of that dialect, and what ends them."""
 
 from __future__ import annotations
 
-import hashlib
 from typing import Final
 
 import msgspec
 
-from crossfade.core.exchange import Choice, Completion, Finish, StreamEvent, ToolDelta, Usage
+from crossfade.core.exchange import Finish, StreamEvent, ToolDelta, Usage
 from crossfade.wire.members import with_member
 from crossfade.wire.openai_response import made_up_call_id
 from crossfade.wire.responses_answer import is_given, read_item
+from crossfade.wire.responses_objects import (
+    BEGUN,
+    CALL_ID,
+    CUT,
+    DONE,
+    INCOMPLETE,
+    MESSAGE_ID,
+    call_item,
+    item_id,
+    message_item,
+    reasoning_item,
+    response_json,
+    summary_part,
+    text_part,
+)
 from crossfade.wire.responses_request import OUR_REASONING
 from crossfade.wire.responses_shapes import Event, LooseItem
 
 _encode = msgspec.json.encode
 _decode_loosely = msgspec.json.Decoder(LooseItem).decode
 
-INCOMPLETE: Final = {Finish.LENGTH: b"max_output_tokens", Finish.CONTENT_FILTER: b"content_filter"}
-"""Why an answer is not complete; any other end is `completed`."""
 MAX_KEPT: Final = 32 * 1024 * 1024
 """Characters of a streamed answer that are kept for its end; no model writes as many."""
-
-_ID: Final = "resp_"
-_MESSAGE_ID: Final = "msg_"
-_CALL_ID: Final = "fc_"
-
-
-def usage_json(usage: Usage) -> bytes:
-    """The `usage` member: input with what came from a cache or went into one, output with reasoning."""
-    return (
-        b'{"input_tokens":%d,"input_tokens_details":{"cached_tokens":%d,"cache_write_tokens":%d},"output_tokens":%d,'
-        b'"output_tokens_details":{"reasoning_tokens":%d},"total_tokens":%d}'
-    ) % (
-        usage.prompt,
-        usage.cached,
-        usage.cache_write,
-        usage.completion,
-        usage.reasoning,
-        usage.prompt + usage.completion,
-    )
-
-
-def response_id(given: str) -> str:
-    """The id of a response: that of the provider's answer, with the API's prefix; "" for none."""
-    return given if not given or given.startswith(_ID) else _ID + given
-
-
-def item_id(prefix: str, response: str, index: int) -> str:
-    """The id of an item: the same for the same answer, and short enough to be sent back."""
-    return prefix + hashlib.blake2s(f"{response}/{index}".encode(), digest_size=12).hexdigest()
-
-
-def _response(
-    identity: tuple[str, str, int],
-    status: bytes,
-    output: bytes,
-    usage: Usage | None,
-    echo: bytes,
-    *,
-    reason: bytes | None = None,
-    error: bytes = b"null",
-) -> bytes:
-    """A response object. `identity`: its id, model and time; `reason`: why it is incomplete."""
-    name, model, created = identity
-    return (
-        b'{"id":%s,"object":"response","created_at":%d,"status":"%s","error":%s,"incomplete_details":%s,"model":%s,'
-        b'"output":[%s],"usage":%s,%s}'
-    ) % (
-        _encode(name),
-        created,
-        status,
-        error,
-        b"null" if reason is None else b'{"reason":"%s"}' % reason,
-        _encode(model),
-        output,
-        b"null" if usage is None else usage_json(usage),
-        echo,
-    )
-
-
-# --- items ---------------------------------------------------------------------------------------------------
-
-_DONE: Final = b"completed"
-_CUT: Final = b"incomplete"
-_BEGUN: Final = b"in_progress"
-
-
-def _text_part(kind: str, text: str) -> bytes:
-    if kind == "refusal":
-        return b'{"type":"refusal","refusal":%s}' % _encode(text)
-    return b'{"type":"output_text","annotations":[],"logprobs":[],"text":%s}' % _encode(text)
-
-
-def _summary_part(text: str) -> bytes:
-    return b'{"type":"summary_text","text":%s}' % _encode(text)
-
-
-def _message(name: str, status: bytes, parts: bytes) -> bytes:
-    return b'{"id":%s,"type":"message","status":"%s","role":"assistant","content":[%s]}' % (
-        _encode(name),
-        status,
-        parts,
-    )
-
-
-def _reasoning(name: str, summary: bytes) -> bytes:
-    return b'{"id":"%s","type":"reasoning","summary":[%s]}' % (name.encode(), summary)
-
-
-def _call(name: str, status: bytes, call_id: str, function: str, arguments: str) -> bytes:
-    return b'{"id":"%s","type":"function_call","status":"%s","call_id":%s,"name":%s,"arguments":%s}' % (
-        name.encode(),
-        status,
-        _encode(call_id),
-        _encode(function),
-        _encode(arguments),
-    )
-
-
-# --- whole answers -------------------------------------------------------------------------------------------
-
-
-def write_completion(completion: Completion, echo: bytes, *, default_id: str, default_created: int) -> bytes:
-    """A response body, of the first choice. The defaults stand in where the provider gave none."""
-    choice = completion.choices[0] if completion.choices else Choice()
-    name = response_id(completion.id or default_id)
-    reason = None if choice.finish is None else INCOMPLETE.get(choice.finish)
-    return _response(
-        (name, completion.model, completion.created or default_created),
-        _DONE if reason is None else _CUT,
-        b",".join(_items(choice, name, _DONE if reason is None else _CUT)),
-        completion.usage,
-        echo,
-        reason=reason,
-    )
-
-
-def _items(choice: Choice, name: str, last: bytes) -> list[bytes]:
-    """The items of an answer; `last` is the state of the last one."""
-    items: list[bytes] = []
-    if choice.reasoning:
-        items.append(_reasoning(item_id(OUR_REASONING, name, 0), _summary_part(choice.reasoning)))
-    if choice.text or choice.refusal:
-        parts = [_text_part("output_text", choice.text)] if choice.text else []
-        if choice.refusal:
-            parts.append(_text_part("refusal", choice.refusal))
-        status = _DONE if choice.tool_calls else last
-        items.append(_message(item_id(_MESSAGE_ID, name, len(items)), status, b",".join(parts)))
-    for index, call in enumerate(choice.tool_calls):
-        status = _DONE if index + 1 < len(choice.tool_calls) else last
-        call_id = call.id or made_up_call_id(name, 0, index)
-        made = _call(item_id(_CALL_ID, name, len(items)), status, call_id, call.name, call.arguments or "{}")
-        items.append(made)
-    return items
-
-
-# --- streams -------------------------------------------------------------------------------------------------
 
 
 class _Words:
@@ -281,7 +151,7 @@ class ResponseWriter:
             case "response.content_part.added" if words is not None and is_here:
                 words.part = _part_type(given)
             case "response.content_part.done" if words is not None and is_here:
-                part = bytes(given.part) if is_given(given.part) else _text_part(words.part, "".join(words.pieces))
+                part = bytes(given.part) if is_given(given.part) else text_part(words.part, "".join(words.pieces))
                 words.parts.append(part)
                 words.part = ""
                 words.pieces.clear()
@@ -323,8 +193,8 @@ class ResponseWriter:
         pieces: list[bytes] = []
         self._start(pieces)
         reason = None if self._finish is None else INCOMPLETE.get(self._finish)
-        self._close(pieces, _DONE if reason is None else _CUT)
-        status = _DONE if reason is None else _CUT
+        self._close(pieces, DONE if reason is None else CUT)
+        status = DONE if reason is None else CUT
         response = self._response(status, self.usage, reason=reason)
         if member is not None:
             response = with_member(response, "crossfade", member)
@@ -344,7 +214,7 @@ class ResponseWriter:
     ) -> bytes:
         output = b",".join([item for _, item in sorted(self._done.items())])
         identity = (self._id, self._model, self._created)
-        return _response(identity, status, output, usage, self._echo, reason=reason, error=error)
+        return response_json(identity, status, output, usage, self._echo, reason=reason, error=error)
 
     def _event(self, kind: bytes, members: bytes) -> bytes:
         number = self._sequence
@@ -355,7 +225,7 @@ class ResponseWriter:
         if self._has_started:
             return
         self._has_started = True
-        response = b'"response":%s' % self._response(_BEGUN, None)
+        response = b'"response":%s' % self._response(BEGUN, None)
         pieces.append(self._event(b"response.created", response))
         pieces.append(self._event(b"response.in_progress", response))
 
@@ -377,13 +247,13 @@ class ResponseWriter:
     def _think(self, pieces: list[bytes], text: str) -> None:
         words = self._words
         if words is None or not words.is_reasoning:
-            self._close_words(pieces, _DONE)
+            self._close_words(pieces, DONE)
             index = self._take_place()
             words = self._words = _Words(index, item_id(OUR_REASONING, self._id, index), is_reasoning=True)
-            self._add(pieces, index, _reasoning(words.name, b""))
+            self._add(pieces, index, reasoning_item(words.name, b""))
             words.part = "summary_text"
             part = b'"item_id":"%s","output_index":%d,"summary_index":0,"part":%s'
-            data = part % (words.name.encode(), index, _summary_part(""))
+            data = part % (words.name.encode(), index, summary_part(""))
             pieces.append(self._event(b"response.reasoning_summary_part.added", data))
         words.pieces.append(text)
         place = b'"item_id":"%s","output_index":%d,"summary_index":0' % (words.name.encode(), words.index)
@@ -392,14 +262,14 @@ class ResponseWriter:
     def _say(self, pieces: list[bytes], kind: str, text: str) -> None:
         words = self._words
         if words is None or words.is_reasoning:
-            self._close_words(pieces, _DONE)
+            self._close_words(pieces, DONE)
             index = self._take_place()
-            words = self._words = _Words(index, item_id(_MESSAGE_ID, self._id, index))
-            self._add(pieces, index, _message(words.name, _BEGUN, b""))
+            words = self._words = _Words(index, item_id(MESSAGE_ID, self._id, index))
+            self._add(pieces, index, message_item(words.name, BEGUN, b""))
         if words.part != kind:
             self._close_part(pieces, words)
             words.part = kind
-            data = b'%s,"part":%s' % (_place(words), _text_part(kind, ""))
+            data = b'%s,"part":%s' % (_place(words), text_part(kind, ""))
             pieces.append(self._event(b"response.content_part.added", data))
         words.pieces.append(text)
         more = b',"logprobs":[]' if kind == "output_text" else b""
@@ -413,13 +283,13 @@ class ResponseWriter:
         words.pieces.clear()
         words.part = ""
         if words.is_reasoning:
-            part = _summary_part(text)
+            part = summary_part(text)
             place = b'"item_id":"%s","output_index":%d,"summary_index":0' % (words.name.encode(), words.index)
             data = b'%s,"text":%s' % (place, _encode(text))
             pieces.append(self._event(b"response.reasoning_summary_text.done", data))
             pieces.append(self._event(b"response.reasoning_summary_part.done", b'%s,"part":%s' % (place, part)))
         else:
-            part, place = _text_part(kind, text), _place(words)
+            part, place = text_part(kind, text), _place(words)
             member = b'"refusal":%s' if kind == "refusal" else b'"logprobs":[],"text":%s'
             data = b"%s,%s" % (place, member % _encode(text))
             pieces.append(self._event(b"response.%s.done" % kind.encode(), data))
@@ -433,7 +303,7 @@ class ResponseWriter:
         self._words = None
         self._close_part(pieces, words)
         parts = b",".join(words.parts)
-        item = _reasoning(words.name, parts) if words.is_reasoning else _message(words.name, status, parts)
+        item = reasoning_item(words.name, parts) if words.is_reasoning else message_item(words.name, status, parts)
         self._finish_item(pieces, words.index, item)
 
     # --- calls ---
@@ -441,12 +311,12 @@ class ResponseWriter:
     def _add_call(self, pieces: list[bytes], delta: ToolDelta) -> None:
         call = self._calls.get(delta.index)
         if call is None:
-            self._close_words(pieces, _DONE)
+            self._close_words(pieces, DONE)
             index = self._take_place()
             call_id = delta.id or made_up_call_id(self._id, 0, delta.index)
-            call = _OpenCall(index, item_id(_CALL_ID, self._id, index), call_id, delta.name)
+            call = _OpenCall(index, item_id(CALL_ID, self._id, index), call_id, delta.name)
             self._calls[delta.index] = call
-            self._add(pieces, index, _call(call.name, _BEGUN, call_id, delta.name, ""))
+            self._add(pieces, index, call_item(call.name, BEGUN, call_id, delta.name, ""))
         if delta.arguments:
             self._add_arguments(pieces, call, delta.arguments)
 
@@ -466,8 +336,8 @@ class ResponseWriter:
             place = b'"item_id":"%s","output_index":%d' % (call.name.encode(), call.index)
             data = b'%s,"name":%s,"arguments":%s' % (place, _encode(call.function), _encode(arguments))
             pieces.append(self._event(b"response.function_call_arguments.done", data))
-            state = status if call.index == last else _DONE
-            item = _call(call.name, state, call.call_id, call.function, arguments)
+            state = status if call.index == last else DONE
+            item = call_item(call.name, state, call.call_id, call.function, arguments)
             self._finish_item(pieces, call.index, item)
         self._calls.clear()
         self._close_words(pieces, status)
