@@ -25,7 +25,7 @@ from crossfade.providers.openai import OpenAIProvider
 from crossfade.providers.registry import provider_for
 from crossfade.wire import anthropic_request
 from crossfade.wire.openai_chat import read_request
-from tests.providers import test_embeddings, test_errors, test_gemini, test_openai, test_splits
+from tests.providers import test_embeddings, test_errors, test_gemini, test_openai, test_responses, test_splits
 from tests.recordings import RECORDINGS, load
 from tests.wire import test_gemini as gemini_answers
 from tests.wire import test_gemini_request as gemini_requests
@@ -250,6 +250,17 @@ def _generate_stream(name: str) -> None:
     gemini_answers.check_usage(counts[-1] if counts else None, chunks[-1].get("usageMetadata") if counts else None)
 
 
+# --- OpenAI responses ----------------------------------------------------------------------------------------
+
+
+def _responses_request(name: str) -> str:
+    """A caller's body goes on as it came."""
+    if name not in test_responses.REQUESTS:
+        return NO_REQUEST
+    test_responses.test_a_recorded_request_passes_as_it_came(name)
+    return ""
+
+
 # --- embeddings ----------------------------------------------------------------------------------------------
 
 
@@ -315,7 +326,12 @@ APIS: Final[Mapping[tuple[str, str], Spoken | str]] = {
         _never,
         test_embeddings.test_a_recorded_error_has_its_reason,
     ),
-    ("*", "responses"): "the Responses API is not spoken yet",
+    ("*", "responses"): Spoken(
+        _responses_request,
+        test_responses.test_a_recorded_answer_says_what_it_says,
+        test_responses.test_a_recorded_stream_says_what_it_says,
+        test_responses.test_recorded_errors_have_their_reason,
+    ),
     ("*", "converse"): "Bedrock's Converse is not spoken",
     ("*", "invoke"): "Bedrock's InvokeModel is not spoken",
     ("*", "native-chat"): "Ollama's native API is not spoken",
