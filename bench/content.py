@@ -1,4 +1,4 @@
-"""What is sent in every measurement: a request as an official SDK sends it, and the answers of the upstreams.
+"""What is said in every measurement, as OpenAI's SDK and API say it; `bench/apis.py` has the others.
 
 All of about 1 KiB, as short chats are. No quotes or dollar signs in the texts: nginx has them in its configuration.
 """
@@ -15,12 +15,12 @@ MODEL: Final = "gpt-5.4"
 EVENTS: Final = 200
 """Events with text in one paced stream."""
 
-_QUESTION: Final = (
+QUESTION: Final = (
     "A reverse proxy stands between an application and several providers of the same service. Explain in a few "
     "sentences what it has to remember about each of them in order to choose well, how it should find out that one "
     "of them has recovered, and why asking a failed one again and again makes things worse for everybody. "
 )
-_ANSWER: Final = (
+ANSWER: Final = (
     "For each provider the proxy keeps a short window of recent outcomes, the moment up to which the provider asked "
     "to be left alone, and how long it usually takes to begin an answer. "
 )
@@ -57,18 +57,9 @@ UPSTREAM_HEADERS: Final = {
 """What OpenAI's API sends beside the usual."""
 
 
-def request_body(route: str, *, stream: bool = False) -> bytes:
-    """A chat request of about 1 KiB for a route of crossfade; to nginx the model means nothing."""
-    messages = [{"role": "system", "content": _QUESTION}, {"role": "user", "content": _QUESTION * 2}]
-    body: dict[str, object] = {"messages": messages, "model": route, "temperature": 0.7}
-    if stream:
-        body["stream"] = True
-    return json.dumps(body, separators=(",", ":")).encode()
-
-
 def answer_body() -> bytes:
     """A whole chat answer of about 1 KiB."""
-    message: dict[str, object] = {"role": "assistant", "content": _ANSWER * 3, "refusal": None, "annotations": []}
+    message: dict[str, object] = {"role": "assistant", "content": ANSWER * 3, "refusal": None, "annotations": []}
     usage = {"prompt_tokens": 190, "completion_tokens": 110, "total_tokens": 300}
     answer = {
         "id": "chatcmpl-DcaUbWj32db2lXTQk6FzqlC7hgHlj",
@@ -92,7 +83,7 @@ def failure_body() -> bytes:
 
 def stream_words(count: int) -> list[str]:
     """The pieces of text of a stream, a word each."""
-    words = (_ANSWER * (count // 20 + 1)).split()
+    words = (ANSWER * (count // 20 + 1)).split()
     return [f" {word}" for word in words[:count]]
 
 

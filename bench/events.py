@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from typing import Final, cast
 
 import uvloop
 
+from bench.apis import UPSTREAMS
 from bench.content import EVENTS, UPSTREAM_HEADERS, stream_events
 
 PACE: Final = 0.001
@@ -26,9 +28,15 @@ _HEAD: Final = (
 ).encode()
 
 
-def pieces(count: int, *, with_usage: bool) -> tuple[bytes, ...]:
+def streams(count: int) -> dict[bytes, tuple[bytes, ...]]:
+    """Every stream with `count` events of text, by what in a request tells that it is wanted; the last is of all."""
+    others = {api.marks.encode(): pieces(api.events(count)) for name, api in UPSTREAMS.items() if name != "chat"}
+    chat = {mark: pieces(stream_events(count, with_usage=bool(mark))) for mark in (b'"include_usage":true', b"")}
+    return {**others, **chat}
+
+
+def pieces(events: Sequence[bytes]) -> tuple[bytes, ...]:
     """What is written for one stream, one write an item: the head goes with the first event."""
-    events = stream_events(count, with_usage=with_usage)
     chunks = [b"%x\r\n%s\r\n" % (len(event), event) for event in events]
     return (_HEAD + chunks[0], *chunks[1:-1], chunks[-1] + b"0\r\n\r\n")
 
@@ -64,9 +72,9 @@ class Ticker:
 
 
 class Connection(asyncio.Protocol):
-    """One connection of a proxy. Streams carry usage where the request asks for it, as OpenAI's do."""
+    """One connection of a proxy. The stream is of the API that it is asked by; OpenAI's has usage where asked for."""
 
-    def __init__(self, streams: dict[bool, tuple[bytes, ...]], ticker: Ticker) -> None:
+    def __init__(self, streams: dict[bytes, tuple[bytes, ...]], ticker: Ticker) -> None:
         self._streams, self._ticker = streams, ticker
         self._buffer = b""
         self._transport: asyncio.Transport | None = None
@@ -80,8 +88,8 @@ class Connection(asyncio.Protocol):
         length = next((line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), b":0")
         if not blank or len(rest) < int(length.partition(b":")[2]):
             return
-        self._buffer = b""
-        stream = self._streams[b'"include_usage":true' in rest]
+        asked, self._buffer = self._buffer, b""
+        stream = next(stream for mark, stream in self._streams.items() if mark in asked)
         assert self._transport is not None
         self._ticker.add(self._transport, stream)
 
@@ -94,8 +102,7 @@ async def serve(long_port: int, short_port: int) -> None:
     """Serves both ports until killed."""
     loop = asyncio.get_running_loop()
     ticker = Ticker(loop)
-    long = {usage: pieces(EVENTS, with_usage=usage) for usage in (False, True)}
-    short = {usage: pieces(SHORT, with_usage=usage) for usage in (False, True)}
+    long, short = streams(EVENTS), streams(SHORT)
     await loop.create_server(lambda: Connection(long, ticker), "127.0.0.1", long_port)
     await loop.create_server(lambda: Connection(short, ticker), "127.0.0.1", short_port)
     await asyncio.Event().wait()

@@ -9,14 +9,15 @@ import math
 import re
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, cast
 
 import msgspec
 import uvloop
 
-from bench.content import EVENTS, HEADERS, answer_body, request_body, stream_words
+from bench.apis import CALLERS, Caller
+from bench.content import EVENTS, answer_body, stream_words
 from bench.events import SHORT
 from bench.machine import BenchError, which
 
@@ -24,8 +25,6 @@ CONNECTIONS: Final = 32
 STREAMS: Final = 16
 SAMPLE_EVERY: Final = 0.1
 """Seconds between two answers that are compared byte by byte while wrk is running."""
-
-_TEXT: Final = re.compile(rb'"content":"((?:[^"\\]|\\.)*)"')
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -36,19 +35,39 @@ class Load(msgspec.Struct, frozen=True):
     p99_ms: float
 
 
-def run_wrk(port: int, route: str, seconds: float, folder: Path, *, fallbacks: int | None) -> Load:
+class Ask(msgspec.Struct, frozen=True):
+    """What is asked: a route of crossfade (to nginx it means nothing), by an API. `is_right` is whether a whole answer
+    is the right one: byte for byte, where it passes as it came."""
+
+    route: str
+    caller: Caller = CALLERS["chat"]
+    is_right: Callable[[bytes], bool] = answer_body().__eq__
+
+    @property
+    def body(self) -> bytes:
+        return self.caller.request(self.route)
+
+    def raw_stream(self) -> bytes:
+        """The bytes of a request for a stream, for clients that write them themselves."""
+        body = self.caller.request(self.route, stream=True)
+        lines = [f"{name}: {value}\r\n" for name, value in self.caller.headers.items()]
+        head = f"POST {self.caller.path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{''.join(lines)}"
+        return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def run_wrk(port: int, ask: Ask, seconds: float, folder: Path, *, fallbacks: int | None) -> Load:
     """Loads `port` for about `seconds`, and compares an answer now and then. Raises BenchError for any that is
     wrong. `fallbacks` is how many the answers of crossfade must say; None: it is nginx that answers."""
     program = which("wrk")
     assert program is not None
     body, headers = folder / "body", folder / "headers"
-    body.write_bytes(request_body(route))
-    headers.write_text("".join(f"{name}: {value}\n" for name, value in HEADERS.items()))
+    body.write_bytes(ask.body)
+    headers.write_text("".join(f"{name}: {value}\n" for name, value in ask.caller.headers.items()))
     script = Path(__file__).with_name("load.lua")
     command = [program, "-t1", f"-c{CONNECTIONS}", f"-d{max(1, math.ceil(seconds))}s", "--timeout", "10s"]
-    command += ["-s", str(script), f"http://127.0.0.1:{port}/v1/chat/completions"]
+    command += ["-s", str(script), f"http://127.0.0.1:{port}{ask.caller.path}"]
     environ = {"BENCH_BODY": str(body), "BENCH_HEADERS": str(headers)}
-    sampler = Sampler(port, route, fallbacks)
+    sampler = Sampler(port, ask, fallbacks)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environ) as wrk:
         try:
             while wrk.poll() is None:
@@ -76,38 +95,28 @@ def _read_result(output: str, sampled: int) -> Load:
 class Sampler:
     """Asks as the load does, on a connection of its own, and compares the whole answer."""
 
-    def __init__(self, port: int, route: str, fallbacks: int | None) -> None:
+    def __init__(self, port: int, ask: Ask, fallbacks: int | None) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-        self._body, self._expected = request_body(route), answer_body()
+        self._ask, self._body = ask, ask.body
         self._fallbacks = None if fallbacks is None else str(fallbacks)
         self.count = 0
 
     def take(self) -> None:
         """One request and its answer. Raises BenchError where the answer is not the upstream's."""
         try:
-            self._connection.request("POST", "/v1/chat/completions", self._body, HEADERS)
+            self._connection.request("POST", self._ask.caller.path, self._body, self._ask.caller.headers)
             response = self._connection.getresponse()
             body = response.read()
         except (OSError, http.client.HTTPException) as error:
             raise BenchError(f"a request failed: {error!r}") from None
         self.count += 1
-        if response.status != 200 or body != self._expected:
+        if response.status != 200 or not self._ask.is_right(body):
             raise BenchError(f"a wrong answer: {response.status} {body[:500]!r}")
         if response.headers.get("x-crossfade-fallbacks") != self._fallbacks:
             raise BenchError(f"a wrong number of fallbacks: {response.headers.get('x-crossfade-fallbacks')}")
 
 
-def raw_request(route: str, *, stream: bool) -> bytes:
-    """The bytes of a request, for clients that write them themselves."""
-    body = request_body(route, stream=stream)
-    lines = [f"{name}: {value}\r\n" for name, value in HEADERS.items()]
-    head = (
-        f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\n{''.join(lines)}Content-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
-
-
-def check_stream(data: bytes, count: int) -> None:
+def check_stream(data: bytes, count: int, caller: Caller) -> None:
     """Raises BenchError unless `data` is one whole streamed answer with `count` events of text."""
     head, _, rest = data.partition(b"\r\n\r\n")
     if not head.startswith(b"HTTP/1.1 200 "):
@@ -118,8 +127,8 @@ def check_stream(data: bytes, count: int) -> None:
         chunks.append(rest[: int(size, 16)])
         rest = rest[int(size, 16) + 2 :]
     body = b"".join(chunks)
-    words = [word.decode() for word in _TEXT.findall(body) if word]
-    if words != stream_words(count) or not body.endswith(b"data: [DONE]\n\n"):
+    words = [word.decode() for word in caller.piece.findall(body) if word]
+    if words != stream_words(count) or not body.endswith(caller.end):
         raise BenchError(f"a stream came broken: {len(words)} of {count} events, ending in {body[-200:]!r}")
 
 
@@ -135,17 +144,17 @@ class Streamed(msgspec.Struct):
         return self.streams * EVENTS
 
 
-def run_streams(port: int, route: str, seconds: float) -> Streamed:
+def run_streams(port: int, ask: Ask, seconds: float) -> Streamed:
     """Reads `STREAMS` streams at a time for about `seconds`, each to its end, and checks each."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_run_streams(port, raw_request(route, stream=True), seconds))
+        return runner.run(_run_streams(port, ask, seconds))
 
 
-async def _run_streams(port: int, request: bytes, seconds: float) -> Streamed:
+async def _run_streams(port: int, ask: Ask, seconds: float) -> Streamed:
     loop = asyncio.get_running_loop()
     result = Streamed()
     deadline = loop.time() + seconds
-    clients = [_StreamClient(request, deadline, result, loop) for _ in range(STREAMS)]
+    clients = [_StreamClient(ask, deadline, result, loop) for _ in range(STREAMS)]
     for client in clients:
         await loop.create_connection(lambda client=client: client, "127.0.0.1", port)  # type: ignore[misc]
         await asyncio.sleep(0.01)
@@ -159,8 +168,9 @@ async def _run_streams(port: int, request: bytes, seconds: float) -> Streamed:
 class _StreamClient(asyncio.Protocol):
     """One stream after the other on one connection, until the deadline."""
 
-    def __init__(self, request: bytes, deadline: float, result: Streamed, loop: asyncio.AbstractEventLoop) -> None:
-        self._request, self._deadline, self._result, self._loop = request, deadline, result, loop
+    def __init__(self, ask: Ask, deadline: float, result: Streamed, loop: asyncio.AbstractEventLoop) -> None:
+        self._caller, self._request = ask.caller, ask.raw_stream()
+        self._deadline, self._result, self._loop = deadline, result, loop
         self._pieces: list[bytes] = []
         self.done: asyncio.Future[None] = loop.create_future()
         self._transport: asyncio.Transport | None = None
@@ -180,7 +190,7 @@ class _StreamClient(asyncio.Protocol):
         stream = b"".join(self._pieces)
         self._pieces.clear()
         try:
-            check_stream(stream, EVENTS)
+            check_stream(stream, EVENTS, self._caller)
         except BenchError as error:
             self.done.set_exception(error)
             self._transport.abort()
@@ -200,8 +210,8 @@ class _StreamClient(asyncio.Protocol):
 class FirstEventClient:
     """Times the first event of short streams, one at a time, on a few connections in turn."""
 
-    def __init__(self, port: int, route: str, connections: int = 4) -> None:
-        self._request = raw_request(route, stream=True)
+    def __init__(self, port: int, ask: Ask, connections: int = 4) -> None:
+        self._caller, self._request = ask.caller, ask.raw_stream()
         self._connections = [_connected(port) for _ in range(connections)]
         self._turn = 0
 
@@ -216,11 +226,11 @@ class FirstEventClient:
         while not data.endswith(b"0\r\n\r\n"):
             piece = connection.sock.recv(65536)
             data += piece
-            if first is None and any(_TEXT.findall(data)):
+            if first is None and any(self._caller.piece.findall(data)):
                 first = time.perf_counter()
             if not piece:
                 raise BenchError(f"a connection was lost in mid-stream: {data[:500]!r}")
-        check_stream(data, SHORT)
+        check_stream(data, SHORT, self._caller)
         assert first is not None
         return first - began
 

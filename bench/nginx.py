@@ -5,10 +5,12 @@ The proxy is set up as one would for speed: one worker, connections kept on both
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Final
 
+from bench.apis import UPSTREAMS
 from bench.content import UPSTREAM_HEADERS, answer_body, failure_body
 from bench.machine import which
 
@@ -44,11 +46,17 @@ def command(folder: Path, name: str, http: str) -> list[str]:
 
 
 def upstream(good: int, bad: int, status: int) -> str:
-    """The `http` block of the upstream: `good` answers, `bad` always answers 500, `status` counts the requests."""
+    """The `http` block of the upstream: `good` answers, in the API that it is asked by, `bad` always answers 500,
+    `status` counts the requests."""
     headers = "".join(f'add_header {name} "{value}" always;\n' for name, value in UPSTREAM_HEADERS.items())
     constant = "default_type application/json;\n" + headers
+    others = "".join(
+        f"location ~ {api.marks} {{ return 200 '{json.dumps(api.answer())}'; }}\n"
+        for name, api in UPSTREAMS.items()
+        if name != "chat"
+    )
     return f"""
-    server {{ listen 127.0.0.1:{good}; {constant} location / {{ return 200 '{answer_body().decode()}'; }} }}
+    server {{ listen 127.0.0.1:{good}; {constant} {others} location / {{ return 200 '{answer_body().decode()}'; }} }}
     server {{ listen 127.0.0.1:{bad}; {constant} location / {{ return 500 '{failure_body().decode()}'; }} }}
     server {{ listen 127.0.0.1:{status}; location / {{ stub_status; }} }}
     """

@@ -61,8 +61,8 @@ def table(results: Iterable[Result]) -> str:
         verdict = "reached" if result.is_reached else "MISSED"
         lines.append(_COLUMNS.format(result.name, form.format(result.value), span, form.format(result.reach), verdict))
         if result.pairs:
-            theirs, ours = _median([p.nginx for p in result.pairs]), _median([p.crossfade for p in result.pairs])
-            details.append(f"  {result.name}: nginx {theirs:.2f}, crossfade {ours:.2f} {result.unit}")
+            theirs, ours = _median([p.base for p in result.pairs]), _median([p.crossfade for p in result.pairs])
+            details.append(f"  {result.name}: {result.against} {theirs:.2f}, crossfade {ours:.2f} {result.unit}")
         details += [f"  {result.name}: {note}" for note in result.notes]
     return "\n".join([*lines, "", *details])
 

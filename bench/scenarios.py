@@ -14,41 +14,45 @@ from pathlib import Path
 import msgspec
 
 from bench import crossfade, load, nginx
+from bench.apis import CALLERS, UPSTREAMS
+from bench.load import Ask
 from bench.machine import BenchError, Cores, Process, free_ports
 
 Note = Callable[[str], None]
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """How much is measured: rounds, seconds of load in each, requests timed in each, starts, requests before memory
-    is looked at."""
+    """How much is measured: rounds, seconds of load in each (`translated`: of each pair of APIs), requests timed in
+    each, starts, requests before memory is looked at."""
 
     rounds: int = 5
     seconds: float = 5
+    translated: float = 1
     timed: int = 400
     starts: int = 5
     before_memory: int = 10_000
 
 
-QUICK = Plan(rounds=3, seconds=2, timed=150, starts=3)
+QUICK = Plan(rounds=3, seconds=2, translated=1, timed=150, starts=3)
 
 
 class Pair(msgspec.Struct, frozen=True):
-    """One round: what each proxy took."""
+    """One round: what was taken by that which crossfade is compared with, and by crossfade."""
 
-    nginx: float
+    base: float
     crossfade: float
 
 
 class Result(msgspec.Struct, kw_only=True):
     """One figure that has a reach. `values` are those of the rounds, `value` is their median; `pairs` what they come
-    from, in `unit`; `notes` what a reader should know besides."""
+    from, in `unit`, the first of each that of `against`; `notes` what a reader should know besides."""
 
     name: str
     values: list[float]
     reach: float
     form: str
     unit: str = ""
+    against: str = "nginx"
     pairs: list[Pair] = []
     notes: list[str] = []
 
@@ -130,7 +134,7 @@ class Bench:
             else:
                 pair = Pair(nginx_run(), ours())
             pairs.append(pair)
-            self.note(f"{what}: round {number + 1}: nginx {pair.nginx:.1f}, crossfade {pair.crossfade:.1f}")
+            self.note(f"{what}: round {number + 1}: nginx {pair.base:.1f}, crossfade {pair.crossfade:.1f}")
         return pairs
 
 
@@ -175,7 +179,7 @@ def _whole_answers(
 
     def run(name: str, proxy: Process, where: int, fallbacks: int | None) -> float:
         before, cpu, began = bench.upstream_requests(), proxy.cpu_seconds(), time.perf_counter()
-        done = load.run_wrk(where, route, bench.plan.seconds, bench.folder, fallbacks=fallbacks)
+        done = load.run_wrk(where, Ask(route), bench.plan.seconds, bench.folder, fallbacks=fallbacks)
         cpu, lasted = proxy.cpu_seconds() - cpu, time.perf_counter() - began
         made = (bench.upstream_requests() - before) / done.requests
         if abs(made - calls) > 0.02 * calls:
@@ -187,8 +191,8 @@ def _whole_answers(
         return cpu / done.requests * 1e6
 
     where = bench.nginx_ports[route]
-    load.run_wrk(where, route, 1, bench.folder, fallbacks=None)  # warm
-    answered["crossfade"] += load.run_wrk(port, route, 1, bench.folder, fallbacks=calls - 1).requests
+    load.run_wrk(where, Ask(route), 1, bench.folder, fallbacks=None)  # warm
+    answered["crossfade"] += load.run_wrk(port, Ask(route), 1, bench.folder, fallbacks=calls - 1).requests
     pairs = bench.rounds(
         route, lambda: run("nginx", bench.nginx, where, None), lambda: run("crossfade", process, port, calls - 1)
     )
@@ -208,7 +212,7 @@ def measure_events(bench: Bench) -> Result:
 
     def run(name: str, proxy: Process, where: int) -> float:
         cpu, began = proxy.cpu_seconds(), time.perf_counter()
-        done = load.run_streams(where, "events", bench.plan.seconds)
+        done = load.run_streams(where, Ask("events"), bench.plan.seconds)
         cpu, lasted = proxy.cpu_seconds() - cpu, time.perf_counter() - began
         reads[name].append(done.reads / done.events)
         rates[name].append(done.events / lasted)
@@ -216,8 +220,8 @@ def measure_events(bench: Bench) -> Result:
 
     where = bench.nginx_ports["events"]
     with bench.crossfade() as (process, port):
-        load.run_streams(port, "events", 0.5)  # warm
-        load.run_streams(where, "events", 0.5)
+        load.run_streams(port, Ask("events"), 0.5)  # warm
+        load.run_streams(where, Ask("events"), 0.5)
         pairs = bench.rounds(
             "events", lambda: run("nginx", bench.nginx, where), lambda: run("crossfade", process, port)
         )
@@ -242,7 +246,7 @@ def measure_first_event(bench: Bench) -> list[Result]:
     shares = {"p50": 0.5, "p99": 0.99}
     pairs: dict[str, list[Pair]] = {name: [] for name in shares}
     with bench.crossfade() as (_, port):
-        ours, theirs = load.FirstEventClient(port, "first"), load.FirstEventClient(bench.nginx_ports["first"], "first")
+        ours, theirs = (load.FirstEventClient(where, Ask("first")) for where in (port, bench.nginx_ports["first"]))
         for _ in range(20):
             ours.time_one()
             theirs.time_one()
@@ -254,11 +258,11 @@ def measure_first_event(bench: Bench) -> list[Result]:
             for name, share in shares.items():
                 pairs[name].append(Pair(load.percentile(times[0], share), load.percentile(times[1], share)))
             last = pairs["p50"][-1]
-            bench.note(f"first event: round {number + 1}: nginx {last.nginx:.2f}, crossfade {last.crossfade:.2f}")
+            bench.note(f"first event: round {number + 1}: nginx {last.base:.2f}, crossfade {last.crossfade:.2f}")
     return [
         Result(
             name=f"first event later, {name}",
-            values=[pair.crossfade - pair.nginx for pair in pairs[name]],
+            values=[pair.crossfade - pair.base for pair in pairs[name]],
             reach=1.0,
             form="{:+.2f} ms",
             unit="ms",
@@ -273,7 +277,7 @@ def measure_start(bench: Bench) -> Result:
     values = []
     for number in range(bench.plan.starts):
         with bench.crossfade() as (process, port):
-            load.Sampler(port, "plain", 0).take()
+            load.Sampler(port, Ask("plain"), 0).take()
             values.append(time.perf_counter() - process.started_at)
         bench.note(f"start {number + 1}: {values[-1]:.2f} s")
     return Result(name="start to first answer", values=values, reach=1.0, form="{:.2f} s")
@@ -285,7 +289,7 @@ def measure_memory(bench: Bench) -> Result:
         at_start = process.memory()
         requests = 0
         while requests < bench.plan.before_memory:
-            requests += load.run_wrk(port, "plain", 1, bench.folder, fallbacks=0).requests
+            requests += load.run_wrk(port, Ask("plain"), 1, bench.folder, fallbacks=0).requests
         found = process.memory()
     notes = [
         f"after {requests:,} requests; proportional {found['pss']:.1f} MiB; at the start {at_start['rss']:.1f} MiB",
@@ -293,8 +297,58 @@ def measure_memory(bench: Bench) -> Result:
     return Result(name="resident memory", values=[found["rss"]], reach=60.0, form="{:.1f} MiB", notes=notes)
 
 
+def measure_translation(bench: Bench) -> list[Result]:
+    """CPU that it costs more to translate than to pass on, of whole answers and of stream events. A figure is that of
+    the pair of APIs where it is most."""
+    with bench.crossfade() as (process, port):
+
+        def whole(ask: Ask) -> float:
+            cpu = process.cpu_seconds()
+            done = load.run_wrk(port, ask, bench.plan.translated, bench.folder, fallbacks=0)
+            return (process.cpu_seconds() - cpu) / done.requests * 1e6
+
+        def event(ask: Ask) -> float:
+            cpu = process.cpu_seconds()
+            done = load.run_streams(port, ask, bench.plan.translated)
+            return (process.cpu_seconds() - cpu) / done.events * 1e6
+
+        return [
+            _translated(bench, "translated exchange, CPU", "whole", whole, reach=60.0, unit="µs/request"),
+            _translated(bench, "translated event, CPU", "events", event, reach=15.0, unit="µs/event"),
+        ]
+
+
+def _translated(bench: Bench, name: str, kind: str, cost: Callable[[Ask], float], *, reach: float, unit: str) -> Result:
+    """Rounds of every caller's API with every upstream's. `cost` is what one of them takes, in microseconds."""
+    pairs: dict[str, list[Pair]] = {}
+    for number in range(bench.plan.rounds + 1):
+        for caller, asking in CALLERS.items():
+            asks = {api: Ask(f"{kind}-{api}", asking, asking.is_right) for api in UPSTREAMS}
+            passed = cost(asks.pop(caller))
+            for api, ask in asks.items():
+                pair = Pair(passed, cost(ask))
+                if number:  # the first round only warms
+                    pairs.setdefault(f"{caller} to {api}", []).append(pair)
+        bench.note(f"{name}: round {number}")
+    more = {way: [pair.crossfade - pair.base for pair in found] for way, found in pairs.items()}
+    worst = max(more, key=lambda way: statistics.median(more[way]))
+    return Result(
+        name=name,
+        values=more[worst],
+        reach=reach,
+        form="{:+.1f} µs",
+        unit=unit,
+        against="passed on",
+        pairs=pairs[worst],
+        notes=[
+            f"{way}: {statistics.median(pair.base for pair in pairs[way]):.1f} {statistics.median(values):+.1f} µs"
+            for way, values in more.items()
+        ],
+    )
+
+
 def _ratios(pairs: Sequence[Pair]) -> list[float]:
-    return [pair.crossfade / pair.nginx for pair in pairs]
+    return [pair.crossfade / pair.base for pair in pairs]
 
 
 SCENARIOS: dict[str, Callable[[Bench], Result | list[Result]]] = {
@@ -304,4 +358,5 @@ SCENARIOS: dict[str, Callable[[Bench], Result | list[Result]]] = {
     "first": measure_first_event,
     "start": measure_start,
     "memory": measure_memory,
+    "translation": measure_translation,
 }
