@@ -20,7 +20,20 @@ from crossfade.config import directory
 from crossfade.config.loader import load_config
 from crossfade.config.schema import FileShape
 from crossfade.config.shape import key_rows
-from crossfade.core import backoff, breaker, budget, dispatch, ejection, health, join, policy, schema_cost, validation
+from crossfade.core import (
+    backoff,
+    balancer,
+    breaker,
+    budget,
+    dispatch,
+    ejection,
+    health,
+    join,
+    load,
+    policy,
+    schema_cost,
+    validation,
+)
 from crossfade.core.events import AttemptRow, Event, RequestEnded
 from crossfade.core.failure import DISPOSITIONS, FALLBACK_WORDS, FailureReason, FallBack, HealthEffect, Origin, Retry
 from crossfade.core.policy import BreakerPolicy, HealthPolicy, RetryPolicy, StreamPolicy
@@ -158,6 +171,7 @@ FIXED = {
         MappingProxyType({BreakerPolicy: frozenset(), HealthPolicy: frozenset({"breaker"})}),
         (policy, backoff, breaker, ejection, health),
     ),
+    "policies/pools.md": Fixed(modules=(balancer, load)),
     "policies/retry.md": Fixed(
         MappingProxyType({RetryPolicy: frozenset({"max_wait", "delay", "max_attempts", "budget_ratio"})}),
         (budget, dispatch),

@@ -102,20 +102,21 @@ def test_mistakes_are_mistakes_by_the_schema_too(text: str) -> None:
     assert not is_valid(text)
 
 
-def schema_keys(schema: dict[str, Any], prefix: str = "") -> set[str]:
-    """The dotted keys of a JSON Schema, `NAME` for names of the operator's and `[]` for items."""
+def schema_keys(schema: dict[str, Any], prefix: str = "", above: frozenset[str] = frozenset()) -> set[str]:
+    """The dotted keys of a JSON Schema, `NAME` for names of the operator's and `[]` for items. What stands in itself
+    is told once; `above` are the definitions that this one stands in."""
     found: set[str] = set()
     for option in schema.get("anyOf", ()):
-        found |= schema_keys(option, prefix)
-    if "$ref" in schema:
-        found |= schema_keys(SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]], prefix)
+        found |= schema_keys(option, prefix, above)
+    if "$ref" in schema and (name := schema["$ref"].rpartition("/")[2]) not in above:
+        found |= schema_keys(SCHEMA["$defs"][name], prefix, above | {name})
     for name, inner in schema.get("properties", {}).items():
         place = f"{prefix}.{name}" if prefix else name
-        found |= {place, *schema_keys(inner, place)}
+        found |= {place, *schema_keys(inner, place, above)}
     if "items" in schema:
-        found |= schema_keys(schema["items"], f"{prefix}[]")
+        found |= schema_keys(schema["items"], f"{prefix}[]", above)
     if isinstance(schema.get("additionalProperties"), dict):
-        found |= schema_keys(schema["additionalProperties"], f"{prefix}.NAME")
+        found |= schema_keys(schema["additionalProperties"], f"{prefix}.NAME", above)
     return found
 
 

@@ -232,9 +232,11 @@ def chain_yaml(
     *,
     more: dict[str, str] | None = None,
     tail: str = "",
+    pool: str = "",
 ) -> str:
-    """A configuration with one route `chat` over `chain` (name: `dialect` or `dialect:model`). `route` are further
-    settings of it, `more` of single providers; one with a `base_url` in `more` is not the simulator's."""
+    """A configuration with one route `chat` over `chain` (name: `dialect` or `dialect:model`), in a `pool` of that
+    policy if one is named. `route` are further settings of it, `more` of single providers; one with a `base_url` in
+    `more` is not the simulator's."""
     lines = ["server: {listen: '127.0.0.1:0', admin: '127.0.0.1:0'}", "providers:"]
     for name, dialect in chain.items():
         extra = (more or {}).get(name, "")
@@ -243,7 +245,8 @@ def chain_yaml(
         else:
             lines.append(provider(simulator, mark + name, dialect, extra))
     targets = ", ".join(target(mark, name, dialect) for name, dialect in chain.items())
-    lines += ["routes:", f"  chat: {{chain: [{targets}]{', ' if route else ''}{route}}}", tail]
+    links = f"{{pool: {pool}, of: [{targets}]}}" if pool else targets
+    lines += ["routes:", f"  chat: {{chain: [{links}]{', ' if route else ''}{route}}}", tail]
     return "\n".join(lines)
 
 
@@ -280,12 +283,12 @@ async def stage(
 async def chain_stage(
     simulator: ProviderSimulator, chain: dict[str, str], route: str = QUICK, **fields: Any
 ) -> AsyncIterator[Stage]:
-    """A gateway with the one route `chat` over simulated providers (name: dialect)."""
-    more, tail = fields.pop("more", None), fields.pop("tail", "")
+    """A gateway with the one route `chat` over simulated providers (name: dialect); `balanced` by a pool's policy."""
+    more, tail, balanced = fields.pop("more", None), fields.pop("tail", ""), fields.pop("balanced", "")
     mark = new_mark()
     if more:
         more = {name: extra.replace("{mark}", mark) for name, extra in more.items()}
-    text = chain_yaml(simulator, mark, chain, route, more=more, tail=tail.replace("{mark}", mark))
+    text = chain_yaml(simulator, mark, chain, route, more=more, tail=tail.replace("{mark}", mark), pool=balanced)
     async with stage(text, simulator, mark, **fields) as made:
         yield made
 

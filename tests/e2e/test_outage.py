@@ -86,8 +86,8 @@ def test_many_callers_at_once_do_not_all_wait_for_a_silent_primary(simulator: Pr
 
 def test_one_trial_at_a_time_finds_out_when_it_is_back(simulator: ProviderSimulator) -> None:
     async def one(fault: str) -> None:
-        quick = health(open_time=0.3, consecutive_failures=2)
-        async with chain_stage(simulator, TWO, f"{SHORT}, retry: {{delay: 0s}}", health=quick) as stage:
+        quick = health(open_time=0.3, consecutive_failures=2, ramp=0.5)
+        async with chain_stage(simulator, TWO, f"{QUICK}, retry: {{delay: 0s}}", health=quick) as stage:
             stage.schedule("a", then=fault)
             for _ in range(2):
                 await stage.ask(stream=True)

@@ -10,16 +10,18 @@ from collections.abc import Mapping, Sequence
 from crossfade.config.build import is_plain_name, timeouts_of
 from crossfade.config.catalogue import Facts
 from crossfade.config.naming import has_model, providers_of
-from crossfade.config.problems import Path, Problems, did_you_mean
+from crossfade.config.problems import Path, Problems, did_you_mean, dotted
 from crossfade.config.rungs import make_rung, stranger
-from crossfade.config.schema import RouteFile, TargetFile
+from crossfade.config.schema import RouteFile, TargetFile, TimersFile
 from crossfade.config.settings import DEFAULT_ROUTE, ProviderConfig
 from crossfade.core.failure import DEFAULT_FALLBACK
 from crossfade.core.policy import RetryPolicy, RoutePolicy, StreamPolicy, ValidationPolicy
-from crossfade.core.target import Route, Rung
+from crossfade.core.target import Link, Member, Pool, Route, Rung, rungs_of
 
 DECIDED = {"model", "stream", "messages", "crossfade", "fallback_models", "fallback_on", "models", "fallbacks"}
 """Parameters that crossfade decides about itself."""
+_OF_TARGETS = ("target", "set", "drop", *TimersFile.__struct_fields__)
+"""Keys of a chain's item that a pool has not."""
 
 
 class ChainBuilder:
@@ -38,12 +40,14 @@ class ChainBuilder:
             if not is_plain_name(name) and not self._problems.has(path):
                 message = "is no name for a route; use letters, digits and -_./:@+, beginning with a letter or digit"
                 self._problems.add(path, message)
-            chain = self._route_chain(file, path)
+            links = self._route_chain(file, path)
+            chain = tuple([rung for link in links for rung in rungs_of(link)])
             if not chain:
                 continue
             built[name] = Route(
                 name=name,
                 chain=chain,
+                links=() if chain == links else links,
                 policy=policy_of(file),
                 match=self._matches(name, file, files, taken),
                 allow=self._allow(file, path),
@@ -64,12 +68,16 @@ class ChainBuilder:
             elif name in routes or name in served:
                 message = f"route {served.get(name, name)!r} serves this name, so this chain would never be used"
                 self._problems.add(path, f"{message}; add its targets to the route's chain")
-            built[name] = self._chain(entries, path)
+            for i, entry in enumerate(entries):
+                if entry.pool is not None:
+                    message = "a pool has to stand in a route's chain; make a route with this name under its `match`"
+                    self._problems.add((*path, i), message)
+            built[name] = tuple([link for link in self._chain(entries, path) if isinstance(link, Rung)])
         return built
 
     # --- chains ---
 
-    def _route_chain(self, file: RouteFile, path: Path) -> tuple[Rung, ...]:
+    def _route_chain(self, file: RouteFile, path: Path) -> tuple[Link, ...]:
         if not file.chain:
             if not self._problems.has_within((*path, "chain")):
                 what = "chain is missing" if file.chain is None else "chain is empty"
@@ -78,22 +86,48 @@ class ChainBuilder:
             return ()
         return self._chain(file.chain, (*path, "chain"))
 
-    def _chain(self, entries: Sequence[TargetFile], path: Path) -> tuple[Rung, ...]:
-        rungs: list[Rung] = []
-        seen: dict[str, int] = {}
-        for i, entry in enumerate(entries):
-            rung = self._rung(entry, (*path, i))
-            if rung is None:
-                continue
-            if rung.name in seen:
-                place = f"{path[-1]}[{seen[rung.name]}]"
-                self._problems.add((*path, i), f"{rung.name!r} is {place} too; a chain asks a target once, remove one")
-                continue
-            seen[rung.name] = i
-            rungs.append(rung)
+    def _chain(self, entries: Sequence[TargetFile], path: Path) -> tuple[Link, ...]:
+        seen: dict[str, Path] = {}
+        links = self._links(entries, path, seen)
+        rungs = [rung for link in links for rung in rungs_of(link)]
         if (odd := stranger(rungs)) is not None:
-            self._problems.add((*path, seen[rungs[odd].name]), _other_vectors(rungs[odd], rungs[0]))
-        return tuple(rungs)
+            self._problems.add(seen[rungs[odd].name], _other_vectors(rungs[odd], rungs[0]))
+        return tuple(links)
+
+    def _links(self, entries: Sequence[TargetFile], path: Path, seen: dict[str, Path]) -> list[Link]:
+        """What the items stand for. `seen` are the places of the targets found so far in the whole chain."""
+        links: list[Link] = []
+        for i, entry in enumerate(entries):
+            place = (*path, i)
+            if entry.weight is not None and path[-1] != "of":
+                self._problems.add((*place, "weight"), "means nothing outside of a pool; remove it")
+            link = self._pool(entry, place, seen) if entry.pool or entry.of else self._rung(entry, place)
+            if isinstance(link, Rung):
+                if link.name in seen:
+                    where = dotted(seen[link.name][2 if path[0] == "routes" else 1 :])
+                    message = f"{link.name!r} is {where} too; a chain asks a target once, remove one"
+                    self._problems.add(place, message)
+                    continue
+                seen[link.name] = place
+            if link is not None:
+                links.append(link)
+        return links
+
+    def _pool(self, entry: TargetFile, path: Path, seen: dict[str, Path]) -> Pool | None:
+        if entry.pool is None and not self._problems.has((*path, "pool")):
+            self._problems.add((*path, "of"), "is for pools; say by what one is chosen, as in pool: weighted")
+        for name in _OF_TARGETS:
+            if getattr(entry, name):
+                self._problems.add((*path, name), f"is of single targets; move {name!r} to the members of the pool")
+        links = self._links(entry.of, (*path, "of"), seen)
+        if not entry.of and not self._problems.has_within((*path, "of")):
+            self._problems.add(path, "the pool has no members; list them under `of`")
+        if entry.pool is None or not links or len(links) != len(entry.of):
+            return None  # said already
+        weights = [1.0 if member.weight is None else member.weight for member in entry.of]
+        if not any(weights):
+            self._problems.add(path, "every weight in the pool is 0, so it has no members; give one of them another")
+        return Pool(name=dotted(path), policy=entry.pool, members=tuple(map(Member, links, weights)))
 
     def _rung(self, entry: TargetFile, path: Path) -> Rung | None:
         self._check_parameters(entry, path)

@@ -25,6 +25,7 @@ from crossfade.core.words import HOLD_WORDS, parse_commit, parse_duration, parse
 MAX_EXPRESSION = 1000
 MIN_PRICE, MAX_PRICE = 0.001, 100_000.0
 """USD per million tokens: nothing sold is cheaper, and no token is as dear as the least of it."""
+MAX_WEIGHT = 1_000_000
 _API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(?:-preview)?|preview|latest|v1", re.ASCII)
 _SIZE = re.compile(r"\s*(\d+)\s*(B|KiB|MiB|GiB|kB|KB|MB|GB)?\s*", re.ASCII)
 _SIZE_UNITS = {None: 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 1000, "KB": 1000}
@@ -156,6 +157,13 @@ def parse_price(value: object) -> float:
     return float(value)
 
 
+def parse_weight(value: object) -> float:
+    """A number from 0 up, within reason."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= MAX_WEIGHT:
+        raise ValueError(f"{value!r} is no weight; write a number from 0 to {MAX_WEIGHT}")
+    return float(value)
+
+
 def parse_limit(value: object) -> float:
     """A duration above zero."""
     seconds = parse_duration(value)
@@ -242,6 +250,7 @@ PRICE = _leaf(
     parse_price,
     {"anyOf": [{"const": 0}, {"type": "number", "minimum": MIN_PRICE, "maximum": MAX_PRICE}]},
 )
+WEIGHT = _leaf(parse_weight, {"type": "number", "minimum": 0, "maximum": MAX_WEIGHT})
 EXPRESSION = _leaf(parse_expression, {"type": "string", "minLength": 1, "maxLength": MAX_EXPRESSION})
 FALLBACK_ON = _leaf(
     parse_fallback_on,

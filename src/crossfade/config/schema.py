@@ -25,6 +25,7 @@ from crossfade.config.leaves import (
     SECRET,
     SHARE,
     SIZE,
+    WEIGHT,
     Address,
 )
 from crossfade.config.secrets import SecretRef
@@ -39,7 +40,6 @@ Count = Annotated[int, whole_number()]
 Secret = Annotated[SecretRef, SECRET]
 
 _HEDGING = "hedging is"
-_POOLS = "pools are"
 
 
 class ServerFile(Block, frozen=True, kw_only=True):
@@ -180,17 +180,27 @@ class ProviderFile(TimersFile, frozen=True, kw_only=True):
 
 
 class TargetFile(TimersFile, frozen=True, kw_only=True):
-    """An item of a chain: `provider/model` alone, or with settings of its own."""
+    """An item of a chain: `provider/model` alone, or with settings of its own; or a pool of them."""
 
     shorthand: ClassVar[str | None] = "target"
     planned: ClassVar[Mapping[str, str]] = {
-        "pool": _POOLS,
-        "of": _POOLS,
-        "weight": _POOLS,
         "max_cost": "max_cost is",
         "hedge_after": _HEDGING,
     }
     target: Annotated[str, Key("", "`provider/model`; the model alone where only one provider can be meant.")] = ""
+    pool: Annotated[
+        Literal["priority", "weighted", "round_robin", "least_requests", "fastest", "cheapest", "headroom", "sticky"]
+        | None,
+        Key("", "Instead of `target`: by what one of those under `of` is chosen for each request."),
+    ] = None
+    of: Annotated[
+        tuple[TargetFile, ...], Key("", "The members of the pool: targets, or pools again, each with its `weight`.")
+    ] = ()
+    weight: Annotated[
+        float | None,
+        WEIGHT,
+        Key("1", "In a pool: its share of the requests, beside those of the others. 0: only where no other can."),
+    ] = None
     set: Annotated[
         tuple[tuple[str, bytes], ...], PARAMETERS, Key("", "Parameters that this target gets instead of the caller's.")
     ] = ()
@@ -234,7 +244,6 @@ class RouteFile(TimersFile, frozen=True, kw_only=True):
 
     planned: ClassVar[Mapping[str, str]] = {
         "rules": "routing rules are",
-        "pool": _POOLS,
         "require": "residency requirements are",
         "max_cost": "max_cost is",
         "hedge_after": _HEDGING,
@@ -250,7 +259,7 @@ class RouteFile(TimersFile, frozen=True, kw_only=True):
     ] = ()
     chain: Annotated[
         tuple[TargetFile, ...] | None,
-        Key("", "Required. The targets in order: the first is the primary, the others its fallbacks."),
+        Key("", "Required. Targets and pools in order: the first is the primary, the others its fallbacks."),
     ] = None
     fallback_on: Annotated[
         frozenset[FailureReason] | None, FALLBACK_ON, Key("[default]", "What sends a request to the next target.")
@@ -346,7 +355,6 @@ class FileShape(Block, frozen=True, kw_only=True):
 
     planned: ClassVar[Mapping[str, str]] = {
         "rules": "routing rules are",
-        "pools": _POOLS,
         "projects": "projects are",
         "alerts": "alerts are",
         "store": "a database is",

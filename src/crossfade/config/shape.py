@@ -262,13 +262,16 @@ def _form_schema(form: _Form, definitions: dict[str, Any]) -> dict[str, Any]:
     return {"anyOf": [dict(form.schema), {"$ref": "#/$defs/variable"}]}
 
 
-def key_rows(shape: type[Block], prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """Every key with its default and meaning; `NAME` stands for names of the operator's, `[]` for list items."""
+def key_rows(
+    shape: type[Block], prefix: str = "", above: tuple[type[Block], ...] = ()
+) -> Iterator[tuple[str, str, str]]:
+    """Every key with its default and meaning; `NAME` stands for names of the operator's, `[]` for list items. What
+    stands in itself (a pool in a pool) is told once. `above` is what the shape stands in."""
     for name, field in _fields(shape).items():
         yield f"{prefix}{name}", field.key.default, field.key.meaning
         form, place = field.type, f"{prefix}{name}"
         while isinstance(form, (_ListForm, _MapForm)):
             place += "[]" if isinstance(form, _ListForm) else ".NAME"
             form = form.item
-        if isinstance(form, _BlockForm):
-            yield from key_rows(form.shape, f"{place}.")
+        if isinstance(form, _BlockForm) and form.shape not in (shape, *above):
+            yield from key_rows(form.shape, f"{place}.", (shape, *above))

@@ -30,7 +30,7 @@ from crossfade.core.standing import Change, Out
 from crossfade.core.steps import Defect, Deliver, Fallback, GiveUp, Pending, Send, Step, Wait
 from crossfade.core.stream import Transcript
 from crossfade.core.target import Plan, Rung, Skip, Target
-from crossfade.core.verdict import Accepted, Verdict
+from crossfade.core.verdict import Accepted, Rejected, Verdict
 from crossfade.core.walk import Attempt, AttemptRecord, Walk
 
 MAX_ATTEMPTS: Final = 5
@@ -267,6 +267,9 @@ class Dispatch:
         if self._unfit:
             self._note_unfit(now)
         self._in_flight[number] = Attempt(number, place, rung, target, health, permit, limits, stream, record)
+        health.load.begin(now)
+        if health.headroom.limits:
+            health.headroom.spend(walk.facts.input_tokens)
         if self._cut is None:
             return Send(number, target, limits, stream, mode, self._companion_at)
         self._winner = number
@@ -420,7 +423,8 @@ class Dispatch:
         attempt = self._in_flight.get(number)
         if attempt is None or attempt.record.time_to_first_chunk_s is not None:
             return
-        attempt.record.time_to_first_chunk_s = now - self._started_at - attempt.record.started_s
+        seconds = attempt.record.time_to_first_chunk_s = now - self._started_at - attempt.record.started_s
+        attempt.health.load.answered(seconds, now)
         self._companion_at = None  # a target on trial that answers needs no company
         self._settle(attempt, None, now)
 
@@ -440,8 +444,8 @@ class Dispatch:
             return
         self._companion_at = None
         record = attempt.record
-        record.latency_s = now - self._started_at - record.started_s
         record.usage = verdict.usage
+        self._note_over(attempt, verdict.failure if isinstance(verdict, Rejected) else None, now)
         if isinstance(verdict, Accepted):
             self._settle(attempt, None, now)
             self._drop_losers(number, now)
@@ -644,9 +648,21 @@ class Dispatch:
 
     def _close(self, attempt: Attempt, failure: Failure, now: float, heard: Failure | None = None) -> None:
         """Puts on record that an attempt was ended by us; health hears `heard` of it, else the same."""
-        attempt.record.latency_s = now - self._started_at - attempt.record.started_s
+        self._note_over(attempt, failure, now)
         attempt.record.failure = failure
         self._settle(attempt, heard or failure, now)
+
+    def _note_over(self, attempt: Attempt, failure: Failure | None, now: float) -> None:
+        """A call is over, by its answer or by us."""
+        record, load = attempt.record, attempt.health.load
+        seconds = record.latency_s = now - self._started_at - record.started_s
+        has_answered = record.time_to_first_chunk_s is not None
+        load.end(has_answered)
+        if has_answered:
+            return
+        # A whole answer has come at once; or none in all that time, which may have been the caller's short limit.
+        if failure is None or (failure.reason is _R.TIMEOUT and seconds > (load.first_content or 0.0)):
+            load.observe(seconds, now)
 
     def _settle(self, attempt: Attempt, failure: Failure | None, now: float) -> None:
         walk = self.walk

@@ -15,6 +15,8 @@ from crossfade.core.backoff import clamp_retry_after
 from crossfade.core.breaker import Breaker, Permit
 from crossfade.core.ejection import SEEN_TOGETHER, Ejections, RouteRecord
 from crossfade.core.failure import DISPOSITIONS, Failure, FailureReason, HealthEffect
+from crossfade.core.headroom import Headroom
+from crossfade.core.load import TargetLoad
 from crossfade.core.policy import HealthPolicy
 from crossfade.core.standing import (
     AVAILABLE,
@@ -33,6 +35,11 @@ from crossfade.core.target import Route, Target
 MOST_TARGETS: Final = 4096
 """Targets remembered though no route has them; callers can name models freely."""
 
+RAMP_START: Final = 0.1
+"""The share of its traffic that a target has at once when its breaker closes."""
+SCARCE: Final = 0.1
+"""The share of a rate limit below which it is looked at with every request."""
+
 _MOST_ROUTES: Final = 64
 _NO_GENERATION: Final = -1
 _DEFAULT_POLICY: Final = HealthPolicy()
@@ -46,8 +53,8 @@ class TargetHealth:
 
     `routes_using` is the number of configured routes with this target. `credential` holds the ejections that it
     shares with the other targets of its provider and credential, `soft_routes` those routes that any target ever had a
-    soft failure on. `in_flight` counts the permits not yet settled: calls without their first content, as permits are
-    settled there.
+    soft failure on, `watched` the keys of targets that should have less than their usual traffic. `in_flight` counts
+    the permits not yet settled: calls without their first content, as permits are settled there.
     """
 
     __slots__ = (
@@ -55,10 +62,13 @@ class TargetHealth:
         "_policy",
         "_routes",
         "_soft_routes",
+        "_watched",
         "breaker",
         "credential",
+        "headroom",
         "in_flight",
         "key",
+        "load",
         "routes_using",
     )
 
@@ -71,13 +81,17 @@ class TargetHealth:
         routes_using: int = 1,
         credential: Ejections | None = None,
         soft_routes: set[str] | None = None,
+        watched: set[str] | None = None,
     ) -> None:
         self.key = key
+        self._watched = set() if watched is None else watched
         self._soft_routes = set() if soft_routes is None else soft_routes
         self.breaker = Breaker(policy.breaker, draw)
         self.routes_using = routes_using
         self.credential = Ejections() if credential is None else credential
         self.in_flight = 0
+        self.load = TargetLoad()
+        self.headroom = Headroom()
         self._policy = policy
         self._ejections = Ejections()
         self._routes: dict[str, RouteRecord] = {}
@@ -99,6 +113,19 @@ class TargetHealth:
         """When the target may be available again; None if it is now, or nobody can tell."""
         standing = self.standing(now)
         return standing.until if isinstance(standing, Out) else None
+
+    def note_limit(self, name: str, most: float | None, left: float, until: float) -> None:
+        """The provider has said what is left of a rate limit (`Headroom.note`)."""
+        self.headroom.note(name, most, left, until)
+        if left <= (most or left) * SCARCE:
+            self._watched.add(self.key)
+
+    def ramp(self, now: float) -> float:
+        """The share of its usual traffic that the target should have: less than 1 for a while after it came back."""
+        closed_at = self.breaker.closed_at
+        if closed_at is None or now - closed_at >= self._policy.breaker.ramp:
+            return 1.0
+        return RAMP_START + (1.0 - RAMP_START) * max(0.0, now - closed_at) / self._policy.breaker.ramp
 
     @property
     def consecutive_failures(self) -> int:
@@ -279,7 +306,11 @@ class TargetHealth:
         return self._told(tell(permit, now, request, failure.reason is FailureReason.TIMEOUT))
 
     def _told(self, change: BreakerChange | None) -> tuple[Change, ...]:
-        return () if change is None else (BreakerChanged(self.key, change.before, change.after, change.until),)
+        if change is None:
+            return ()
+        if change.after == "closed":
+            self._watched.add(self.key)
+        return (BreakerChanged(self.key, change.before, change.after, change.until),)
 
     def _record(self, route: str, now: float) -> RouteRecord:
         record = self._routes.get(route)
@@ -332,6 +363,7 @@ class HealthBoard:
         self._members: dict[str, tuple[str, int]] = {}
         self._routes_using: dict[str, int] = {}
         self._soft_routes: set[str] = set()
+        self._watched: set[str] = set()
 
     def of(self, target: Target) -> TargetHealth:
         """The health of a target; a new one is available."""
@@ -343,9 +375,35 @@ class HealthBoard:
         health = self.targets.get(target.key)
         return 0 if health is None else health.soft_rank(route, now)
 
-    def soft_ranks(self, route: str, now: float) -> Callable[[Target], int] | None:
-        """`soft_rank` of targets on `route` at `now`; None while it is 0 for all of them."""
-        return (lambda target: self.soft_rank(route, target, now)) if route in self._soft_routes else None
+    def ramp(self, target: Target, now: float) -> float:
+        """`TargetHealth.ramp`; 1 for a target never asked for."""
+        health = self.targets.get(target.key)
+        return 1.0 if health is None else health.ramp(now)
+
+    def ranks(self, route: str, tokens: int, now: float) -> Callable[[Target], int] | None:
+        """How late a target should come on `route` at `now` for a request of so many tokens; None: none is to be moved.
+
+        2: its rate limits have no room for it. 1: its answers have lately not suited the route, or it has just come
+        back, and this request is none of those that it gets already.
+        """
+        if route not in self._soft_routes and not self._watched:
+            return None
+        return lambda target: self._rank(route, target, tokens, now)
+
+    def _rank(self, route: str, target: Target, tokens: int, now: float) -> int:
+        health = self.targets.get(target.key)
+        if health is None:
+            return 0
+        if target.key in self._watched:
+            ramp = health.ramp(now)
+            if health.headroom.missing(tokens, now) is not None:
+                return 2
+            if ramp < 1.0:
+                if self._draw() >= ramp:
+                    return 1
+            elif health.headroom.share(now) > SCARCE:
+                self._watched.discard(target.key)
+        return health.soft_rank(route, now)
 
     def snapshot(self, now: float) -> Mapping[str, TargetView]:
         """All that is known, frozen, by key. Changes nothing."""
@@ -396,6 +454,7 @@ class HealthBoard:
             routes_using=routes_using,
             credential=shared,
             soft_routes=self._soft_routes,
+            watched=self._watched,
         )
         self.targets[target.key] = health
         self._members[target.key] = member

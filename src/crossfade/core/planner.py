@@ -19,17 +19,19 @@ WINDOW_TOLERANCE: Final = 1.2
 def plan(
     route: Route,
     facts: RequestFacts,
-    soft_rank: Callable[[Target], int] | None = None,
+    rank: Callable[[Target], int] | None = None,
     prefers: Callable[[Target], bool] | None = None,
+    chain: tuple[Rung, ...] | None = None,
 ) -> Plan:
     """The plan of a request on `route`.
 
-    `soft_rank(target)` is 1 for a target whose answers have lately not suited the route: others come before it.
-    `prefers(target)` says that a target made the tool calls this request answers: it comes first.
+    `rank(target)` is how late a target should come (`HealthBoard.ranks`); equal ones stay as they are.
+    `prefers(target)` says that a target made the tool calls this request answers: it comes first. `chain` is that of
+    the route in the order that its pools give it for this request, where it has pools.
     """
-    kept, skips = _able(route.chain, facts)
-    if soft_rank is not None and len(kept) > 1:
-        kept = _by_rank(kept, soft_rank)
+    kept, skips = _able(route.chain if chain is None else chain, facts)
+    if rank is not None and len(kept) > 1:
+        kept = _by_rank(kept, rank)
     if prefers is not None and len(kept) > 1:
         kept = tuple(sorted(kept, key=lambda rung: not prefers(rung.targets[0])))
     return Plan(kept, skips)
@@ -68,8 +70,8 @@ _WORDS: Final = {
 }
 
 
-def _by_rank(rungs: tuple[Rung, ...], soft_rank: Callable[[Target], int]) -> tuple[Rung, ...]:
-    ranks = [soft_rank(rung.targets[0]) for rung in rungs]
+def _by_rank(rungs: tuple[Rung, ...], rank: Callable[[Target], int]) -> tuple[Rung, ...]:
+    ranks = [min([rank(target) for target in rung.targets]) for rung in rungs]
     if not any(ranks):
         return rungs
     order = sorted(range(len(rungs)), key=ranks.__getitem__)

@@ -86,6 +86,8 @@ class BreakerPolicy(msgspec.Struct, frozen=True, kw_only=True):
     max_open_time: float = 300.0
     """Open for `open_time`, doubled at each failed trial up to `max_open_time`, jittered by +-10 %."""
     successes_to_close: int = 2
+    ramp: float = 10.0
+    """Seconds over which its traffic grows again after it has closed."""
 
 
 class HealthPolicy(msgspec.Struct, frozen=True, kw_only=True):

@@ -105,12 +105,46 @@ class Rung(msgspec.Struct, frozen=True):
         return self.targets[0].name
 
 
+PoolPolicy = Literal[
+    "priority", "weighted", "round_robin", "least_requests", "fastest", "cheapest", "headroom", "sticky"
+]
+
+
+class Member(msgspec.Struct, frozen=True):
+    """What stands in a pool, and its weight there; 0: it is asked only after all others."""
+
+    link: Link
+    weight: float = 1.0
+
+
+class Pool(msgspec.Struct, frozen=True, kw_only=True):
+    """Targets that share the requests: `policy` says which of them is asked first; the others are its fallbacks, before
+    whatever the chain has behind the pool. `name` is its place in the configuration."""
+
+    name: str
+    policy: PoolPolicy
+    members: tuple[Member, ...]
+
+
+Link = Rung | Pool
+"""What a chain is made of."""
+
+
+def rungs_of(link: Link) -> tuple[Rung, ...]:
+    """All rungs of a part of a chain, in the order in which they are written."""
+    if isinstance(link, Rung):
+        return (link,)
+    return tuple([rung for member in link.members for rung in rungs_of(member.link)])
+
+
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """A named chain with its policies. `match`: names that applications send, `*` as a wildcard.
-    `allow`: patterns of targets that callers' `fallback_models` may name; None: those of any route."""
+    `allow`: patterns of targets that callers' `fallback_models` may name; None: those of any route.
+    `links` is the chain with its pools, and empty where it has none; `chain` has every rung of it as written."""
 
     name: str
     chain: tuple[Rung, ...]
+    links: tuple[Link, ...] = ()
     policy: RoutePolicy = RoutePolicy()
     match: tuple[str, ...] = ()
     allow: tuple[str, ...] | None = None

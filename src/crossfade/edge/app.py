@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from crossfade.config.directory import Directory
+from crossfade.core.balancer import Demand
 from crossfade.core.dispatch import Dispatch
 from crossfade.core.errors import Overloaded, RequestError
 from crossfade.core.exchange import RequestFacts
@@ -27,6 +29,7 @@ from crossfade.edge.openai_embeddings import EMBEDDINGS
 from crossfade.edge.openai_responses import RESPONSES
 from crossfade.edge.passthrough import METHODS, Passage, path_behind
 from crossfade.edge.problems import JSON, problem, problem_of
+from crossfade.edge.session import session_of
 from crossfade.edge.status import Status
 from crossfade.engine.engine import Engine
 from crossfade.engine.ports import CallerDialect
@@ -226,7 +229,11 @@ class App(Handler):
         admitted = self.intake.admit(ours, facts, caller)
         route, key = admitted.route, caller.key
         now = time.perf_counter()
-        dispatch = self._dispatch(admitted, facts, now)
+        demand = None
+        if route.links:
+            session = partial(session_of, ours, caller.headers, body)
+            demand = Demand(facts.input_tokens, facts.max_tokens, session)
+        dispatch = self._dispatch(admitted, facts, demand, now)
         job = Job(
             id=dispatch.walk.request,
             route=route.name,
@@ -245,15 +252,16 @@ class App(Handler):
         runner.begin(now)
         return runner
 
-    def _dispatch(self, admitted: Admitted, facts: RequestFacts, now: float) -> Dispatch:
+    def _dispatch(self, admitted: Admitted, facts: RequestFacts, demand: Demand | None, now: float) -> Dispatch:
         engine, route, policy = self.engine, admitted.route, admitted.policy
         name, retry, board = route.name, policy.retry, engine.board
         self._count = count = self._count + 1
         prefers = preference(facts.tool_call_ids, self.intake.directory.vendors) if facts.tool_call_ids else None
+        chain = None if demand is None else engine.balancer.order(route.links, demand, now)
         walk = Walk(
             self._prefix + "%x" % count,
             name,
-            plan(route, facts, board.soft_ranks(name, now), prefers),
+            plan(route, facts, board.ranks(name, facts.input_tokens, now), prefers, chain),
             facts,
             policy,
             admitted.limits,

@@ -21,7 +21,7 @@ from crossfade.core.exchange import RequestFacts
 from crossfade.core.failure import fallback_reasons
 from crossfade.core.policy import RoutePolicy, TimeoutPolicy, ValidationPolicy
 from crossfade.core.stream import Check
-from crossfade.core.target import Route, Rung
+from crossfade.core.target import Route, Rung, rungs_of
 from crossfade.core.validation import OutputCheck, Validators
 from crossfade.edge.auth import Key
 from crossfade.wire.openai_chat import FallbackModel, Options, Ours, has_our_headers
@@ -131,7 +131,7 @@ def _admit(
 ) -> Admitted:
     route = _route(directory, ours, bound_route)
     if ours.fallback_models is not None:
-        route = msgspec.structs.replace(route, chain=_chain(directory, route, ours.fallback_models))
+        route = _with_fallbacks(directory, route, ours.fallback_models)
     if facts.asks == "embeddings":
         route = _of_one_model(route, ours)
     policy = route.policy
@@ -168,10 +168,11 @@ def _route(directory: Directory, ours: Ours, bound_route: str | None) -> Route:
     return route
 
 
-def _chain(directory: Directory, route: Route, models: tuple[FallbackModel, ...]) -> tuple[Rung, ...]:
-    """The head of the route's chain, and behind it what the request names."""
-    chain = [route.chain[0]]
-    names = {route.chain[0].name}
+def _with_fallbacks(directory: Directory, route: Route, models: tuple[FallbackModel, ...]) -> Route:
+    """The route with the head of its chain (a target or a pool), and behind it what the request names."""
+    chain = list(rungs_of(route.links[0])) if route.links else [route.chain[0]]
+    names = {rung.name for rung in chain}
+    head = len(chain)
     for place, model in enumerate(models):
         found = directory.rungs_for(model.name)
         if not found:
@@ -185,7 +186,8 @@ def _chain(directory: Directory, route: Route, models: tuple[FallbackModel, ...]
             if rung.name not in names:
                 names.add(rung.name)
                 chain.append(_with_params(rung, model))
-    return tuple(chain)
+    links = (route.links[0], *chain[head:]) if route.links else ()
+    return msgspec.structs.replace(route, chain=tuple(chain), links=links)
 
 
 def _of_one_model(route: Route, ours: Ours) -> Route:
@@ -195,7 +197,7 @@ def _of_one_model(route: Route, ours: Ours) -> Route:
     if len(same) == len(route.chain):
         return route
     if ours.fallback_models is None and route.name == DEFAULT_ROUTE and "," not in ours.model:
-        return msgspec.structs.replace(route, chain=same)
+        return msgspec.structs.replace(route, chain=same)  # it has no pools
     other = next(rung for rung in route.chain if rung not in same)
     raise InvalidRequest(
         f"{other.name!r} embeds with another model than {route.chain[0].name!r}, and vectors of two models cannot be"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
+from crossfade.core.balancer import Balancer
 from crossfade.core.budget import RetryBudget
 from crossfade.core.health import HealthBoard
 from crossfade.engine.headers import AnswerHeaders
@@ -48,6 +49,7 @@ class Engine:
         self.board = board
         self.recorder = recorder
         self.draw = draw or random.Random().random
+        self.balancer = Balancer(board, self.draw)
         self.headers = AnswerHeaders()
         self.runners: set[UnderWay] = set()
         self.draining: dict[Relay, float] = {}

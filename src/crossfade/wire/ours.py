@@ -62,6 +62,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     repeatable: bool | None = None
     tags: tuple[str, ...] | None = None
     trace: bool | None = None
+    session: str | None = None
 
 
 class Ours(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +77,8 @@ class Ours(msgspec.Struct, frozen=True, kw_only=True):
 
 MAX_MODEL: Final = 1024
 """Characters of `model`."""
+MAX_SESSION: Final = 512
+"""Characters of `session`."""
 MAX_FIELD: Final = 256 * 1024
 """Bytes of a field that is read whole: ours, stop sequences, `tool_choice`, the words of reasoning."""
 
@@ -235,6 +238,12 @@ def _tags(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _session(value: Any) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_SESSION:
+        raise ValueError(f"a session is a text of 1 to {MAX_SESSION} characters")
+    return value
+
+
 _CHECKS = ("min_chars", "finish", "match", "not_match")
 
 
@@ -277,6 +286,7 @@ _OPTIONS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "repeatable": _bool,
     "tags": _tags,
     "trace": _bool,
+    "session": _session,
 }
 
 # --- headers -------------------------------------------------------------------------------------------------
@@ -286,6 +296,7 @@ _MODELS_HEADER: Final = "x-crossfade-fallback-models"
 _ON_HEADER: Final = "x-crossfade-fallback-on"
 _TIMEOUT_HEADER: Final = "x-crossfade-timeout"
 _TAGS_HEADER: Final = "x-crossfade-tags"
+SESSION_HEADER: Final = "x-crossfade-session"
 _HEADERS: Final = (ROUTE_HEADER, _MODELS_HEADER, _ON_HEADER, _TIMEOUT_HEADER, _TAGS_HEADER)
 
 

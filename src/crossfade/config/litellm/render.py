@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 import yaml
 
+from crossfade.config.addresses import is_own_host
 from crossfade.config.litellm.chains import Item, RoutePart
 from crossfade.config.litellm.providers import ProviderPart
 from crossfade.core.target import Vendor
@@ -89,7 +90,7 @@ def _provider(one: ProviderPart, timers: Mapping[str, str], vendors: Mapping[str
     if one.variables:
         shared = "    # they share the load" if len(one.variables) > 1 else ""
         yield "api_keys", f"[{', '.join(f'env:{name}' for name in one.variables)}]{shared}"
-    elif row is not None and row.env and one.base_url is None:
+    elif row is not None and row.env and (one.base_url is None or is_own_host(row, one.base_url)):
         yield "api_keys", "[]"
     for name, value in timers.items():
         yield name, _reference(value)
