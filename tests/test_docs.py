@@ -69,7 +69,8 @@ FALLBACK = page("policies/fallback.md")
 REQUESTS = page("requests.md")
 SIMULATOR = page("simulator.md")
 POLICIES = [
-    page(f"policies/{name}.md") for name in ("fallback", "streams", "validation", "timeouts", "health", "retry")
+    page(f"policies/{name}.md")
+    for name in ("fallback", "streams", "validation", "timeouts", "health", "pools", "hedging", "retry")
 ]
 MIGRATE = [page(f"migrate/{name}.md") for name in ("openrouter", "direct", "langchain")]
 OUR_PAGES = [*POLICIES, *MIGRATE, REQUESTS, SIMULATOR, page("design.md")]
@@ -171,6 +172,7 @@ FIXED = {
         MappingProxyType({BreakerPolicy: frozenset(), HealthPolicy: frozenset({"breaker"})}),
         (policy, backoff, breaker, ejection, health),
     ),
+    "policies/hedging.md": Fixed(modules=(load,)),
     "policies/pools.md": Fixed(modules=(balancer, load)),
     "policies/retry.md": Fixed(
         MappingProxyType({RetryPolicy: frozenset({"max_wait", "delay", "max_attempts", "budget_ratio"})}),

@@ -83,7 +83,7 @@ WRONG = [
     ),
     (BASE + "fallbacks: {'*': [{pool: sticky, of: [openai/a]}]}", 2, "fallbacks.*[0]", "stand in a route's chain"),
     (BASE + "routes: {r: {rules: [], chain: [openai/x]}}", 2, "routes.r.rules", "not supported yet"),
-    (BASE + "routes: {r: {hedge_after: 1, chain: [openai/x]}}", 2, "routes.r.hedge_after", "not supported yet"),
+    (BASE + "routes: {r: {hedge_after: p, chain: [openai/x]}}", 2, "routes.r.hedge_after", "is no time for a hedge"),
     (BASE + "rules: []", 2, "rules", "routing rules are not supported yet"),
     ("providers: {openai: {region: eu}}", 1, "providers.openai.region", "not supported yet"),
     (BASE + "log: {level: loud}", 2, "log.level", "'loud' is not one of debug, info, warning, error"),

@@ -80,6 +80,7 @@ class Course:
             timeouts=timeouts or TimeoutPolicy(),
             stream=StreamPolicy(recover=recover),
             stream_upstream=walk.pop("stream_upstream", "auto"),
+            hedge=walk.pop("hedge", RoutePolicy().hedge),
         )
         self.walk = Walk(
             request=walk.pop("request", "r1"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from crossfade.core.errors import InvalidRequest
 from crossfade.core.exchange import Ability, Continuation
-from crossfade.core.policy import CommitPolicy, ValidationPolicy
+from crossfade.core.policy import CommitPolicy, HedgePolicy, ValidationPolicy
 from crossfade.core.target import Target
 from crossfade.wire.openai_chat import ChatInbound, FallbackModel, Options, read_request
 
@@ -424,10 +424,11 @@ def test_a_field_of_ours_that_cannot_be_used_is_named(fields: dict[str, Any], pa
     assert rejected(HELLO | fields).param == param
 
 
-def test_hedging_is_refused_rather_than_ignored() -> None:
-    error = rejected(HELLO | {"crossfade": {"hedge_after": "2s"}})
+@pytest.mark.parametrize("wish", ["0s", 0, "p0", "p100", "soon", "-1s", [], {}])
+def test_a_time_for_hedges_is_one(wish: Any) -> None:
+    error = rejected(HELLO | {"crossfade": {"hedge_after": wish}})
     assert error.param == "crossfade.hedge_after"
-    assert "not supported yet" in error.message
+    assert "write a duration above 0" in error.message
 
 
 def test_all_options() -> None:
@@ -445,6 +446,8 @@ def test_all_options() -> None:
             "repeatable": False,
             "tags": ["x", "y"],
             "trace": True,
+            "session": "s1",
+            "hedge_after": "p99.5",
         }
     ).ours.options
     assert options == Options(
@@ -460,6 +463,8 @@ def test_all_options() -> None:
         repeatable=False,
         tags=("x", "y"),
         trace=True,
+        session="s1",
+        hedge_after=HedgePolicy(percentile=0.995),
     )
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from crossfade.core.dispatch import HEDGED, SLOW_TRIAL
 from crossfade.core.events import (
     BreakerMoved,
     Event,
@@ -32,7 +33,7 @@ KINDS: dict[str, type] = {
     "defect": RungDefective,
 }
 _SKIPS = {"breaker open": "breaker_open", "on trial": "trial_in_flight"}
-REASONS = (*(reason.value for reason in FailureReason), *_SKIPS.values(), "slow_trial")
+REASONS = (*(reason.value for reason in FailureReason), *_SKIPS.values(), SLOW_TRIAL, HEDGED)
 
 _AGO = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d|w)")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}

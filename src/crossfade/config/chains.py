@@ -249,6 +249,8 @@ def policy_of(file: RouteFile) -> RoutePolicy:
             min_chars=checks.min_chars, finish=checks.finish, match=checks.match, not_match=checks.not_match
         ),
         stream_upstream=file.stream_upstream or "auto",
+        hedge=file.hedge_after or RoutePolicy().hedge,
+        repeatable=file.repeatable,
     )
 
 

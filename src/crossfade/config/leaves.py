@@ -20,7 +20,7 @@ from crossfade.config.lines import FromEnvironment
 from crossfade.config.secrets import SecretRef, parse_hash, parse_secret
 from crossfade.config.shape import Leaf
 from crossfade.core.failure import FALLBACK_WORDS, FailureReason, fallback_reasons
-from crossfade.core.words import HOLD_WORDS, parse_commit, parse_duration, parse_hold
+from crossfade.core.words import HOLD_WORDS, parse_commit, parse_duration, parse_hedge, parse_hold
 
 MAX_EXPRESSION = 1000
 MIN_PRICE, MAX_PRICE = 0.001, 100_000.0
@@ -275,6 +275,10 @@ COMMIT = _leaf(
             },
         ]
     },
+)
+HEDGE = _leaf(
+    parse_hedge,
+    {"anyOf": [DURATION.schema, {"type": "string", "pattern": r"^(never|p[1-9]\d?(\.\d{1,2})?)$"}]},
 )
 HOLD = _leaf(parse_hold, {"type": "array", "items": {"enum": list(HOLD_WORDS)}})
 PARAMETERS = _leaf(_parse_parameters, {"type": "object"})

@@ -18,6 +18,7 @@ from crossfade.config.leaves import (
     EXPRESSION,
     FALLBACK_ON,
     HASH,
+    HEDGE,
     HOLD,
     LIMIT,
     PARAMETERS,
@@ -31,15 +32,13 @@ from crossfade.config.leaves import (
 from crossfade.config.secrets import SecretRef
 from crossfade.config.shape import Block, Key, whole_number
 from crossfade.core.failure import FailureReason
-from crossfade.core.policy import CommitPolicy
+from crossfade.core.policy import CommitPolicy, HedgePolicy
 
 Duration = Annotated[float, DURATION]
 Limit = Annotated[float, LIMIT]
 Size = Annotated[int, SIZE]
 Count = Annotated[int, whole_number()]
 Secret = Annotated[SecretRef, SECRET]
-
-_HEDGING = "hedging is"
 
 
 class ServerFile(Block, frozen=True, kw_only=True):
@@ -185,7 +184,6 @@ class TargetFile(TimersFile, frozen=True, kw_only=True):
     shorthand: ClassVar[str | None] = "target"
     planned: ClassVar[Mapping[str, str]] = {
         "max_cost": "max_cost is",
-        "hedge_after": _HEDGING,
     }
     target: Annotated[str, Key("", "`provider/model`; the model alone where only one provider can be meant.")] = ""
     pool: Annotated[
@@ -246,9 +244,6 @@ class RouteFile(TimersFile, frozen=True, kw_only=True):
         "rules": "routing rules are",
         "require": "residency requirements are",
         "max_cost": "max_cost is",
-        "hedge_after": _HEDGING,
-        "hedge": _HEDGING,
-        "repeatable": _HEDGING,
         "shadow": "shadow traffic is",
         "drill": "scheduled drills are",
         "record": "recording of prompts is",
@@ -293,6 +288,18 @@ class RouteFile(TimersFile, frozen=True, kw_only=True):
         Key("auto", "Whether buffered requests are sent upstream as streams, so that silence is noticed in seconds."),
     ] = None
     retry: Annotated[RetryFile, Key("", "When the same target is asked again.")] = RetryFile()
+    hedge_after: Annotated[
+        HedgePolicy | None,
+        HEDGE,
+        Key(
+            "no hedges",
+            "When the next target is started beside one that has not begun to answer: a time, or `p95`, a percentile of"
+            " the target's own times. `never`: callers cannot ask for it either.",
+        ),
+    ] = None
+    repeatable: Annotated[
+        bool, Key("true", "`false`: never two calls at once for one request, not even beside a target on trial.")
+    ] = True
     allow: Annotated[
         tuple[str, ...] | None,
         Key("targets of any route", "Patterns (`provider/*`) of what callers may name in `fallback_models`."),

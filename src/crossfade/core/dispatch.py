@@ -26,6 +26,7 @@ from crossfade.core.exhausted import RungEnd, agreed, broken_off, declined, exha
 from crossfade.core.failure import DISPOSITIONS, Failure, FailureReason, FallBack, HealthEffect, Origin, Phase, Retry
 from crossfade.core.health import TargetHealth
 from crossfade.core.limits import attempt_limits, reserve
+from crossfade.core.policy import RoutePolicy
 from crossfade.core.standing import Change, Out
 from crossfade.core.steps import Defect, Deliver, Fallback, GiveUp, Pending, Send, Step, Wait
 from crossfade.core.stream import Transcript
@@ -42,6 +43,10 @@ _AGREEABLE: Final = frozenset({_R.EMPTY_OUTPUT, _R.INVALID_JSON, _R.INVALID_TOOL
 _BREAKER_EFFECTS: Final = (HealthEffect.FAILURE, HealthEffect.ROUTE_AND_BREAKER)
 _OUTAGE: Final = frozenset(reason for reason, row in DISPOSITIONS.items() if row.health in _BREAKER_EFFECTS)
 """What opens a breaker: who falls back on one of these falls back on an open breaker."""
+SLOW_TRIAL: Final = "slow_trial"
+HEDGED: Final = "hedged"
+"""The reasons of a call beside another one."""
+_NO_HEDGE: Final = RoutePolicy().hedge
 _PENDING: Final = Pending()
 _OUT_WORDS: Final = {"breaker_open": "breaker open", "trial_in_flight": "on trial"}
 
@@ -57,6 +62,7 @@ class Dispatch:
         "_again_at",
         "_agreed",
         "_companion_at",
+        "_company",
         "_cut",
         "_declined",
         "_deliverable",
@@ -110,6 +116,7 @@ class Dispatch:
         self._again: Attempt | None = None  # to be asked once more, at `_again_at`
         self._again_at = 0.0
         self._companion_at: float | None = None
+        self._company = ""  # why another target is, or is to be, asked beside the first
         self._has_fallen = False
         self._declined: tuple[Attempt, Failure] | None = None  # an end that waits for the attempt beside it
         self._agreed: dict[FailureReason, str] | None = None  # soft failure -> the provider that had it first
@@ -159,15 +166,20 @@ class Dispatch:
         return self._outcome
 
     def _beside(self, now: float) -> Step:
-        """A target on trial gets company, so that no caller waits for the trial's end."""
+        """A target on trial gets company, so that no caller waits for the trial's end; so does a slow one, where the
+        request is hedged and the budget pays for it."""
         if self._companion_at is None:
             return _PENDING
         if now < self._companion_at:
             return Pending(self._companion_at)
         self._companion_at = None
-        return self._walk_on(now) or _PENDING
+        if self._company != HEDGED:
+            return self._walk_on(now) or _PENDING
+        if not self.walk.budget.try_withdraw(now):
+            return _PENDING
+        return self._walk_on(now, "hedge") or _PENDING
 
-    def _walk_on(self, now: float) -> Send | None:
+    def _walk_on(self, now: float, mode: str = "fresh") -> Send | None:
         """Sends to the next rung that is not out."""
         while self._outcome is None and self._position < len(self._rungs) and self._may_call(now):
             rung = self._rungs[self._position]
@@ -182,7 +194,7 @@ class Dispatch:
                     health.settle_unused(permit, now)
                     self._position -= 1
                     return None
-                return self._send(self._position, rung, target, health, permit, now, "fresh")
+                return self._send(self._position, rung, target, health, permit, now, mode)
         return None
 
     def _may_call(self, now: float) -> bool:
@@ -255,15 +267,16 @@ class Dispatch:
             mode = "continue"
         elif permit is not None and permit.is_trial and mode == "fresh":
             mode = "trial"
-            if self._position < len(self._rungs) and not self._in_flight and walk.is_repeatable:
-                self._companion_at = now + defaults.TRIAL_COMPANION_DELAY
+            self._plan_company(SLOW_TRIAL, defaults.TRIAL_COMPANION_DELAY, now)
+        elif mode == "fresh" and walk.policy.hedge is not _NO_HEDGE:
+            self._plan_company(HEDGED, self._hedge_delay(health), now)
         record = AttemptRecord(
             number, target.name, place, now - self._started_at, mode, target.price_in, target.price_out
         )
         self.records.append(record)
         if self._last is not None and self._last[0] != target.name:
             self._note_fallback(*self._last, target.name, mode)
-        self._last = (target.name, "slow_trial")
+        self._last = (target.name, self._company or SLOW_TRIAL)
         if self._unfit:
             self._note_unfit(now)
         self._in_flight[number] = Attempt(number, place, rung, target, health, permit, limits, stream, record)
@@ -282,6 +295,18 @@ class Dispatch:
             continuation=self.transcript.continuation(prefill=target.prefill),
             join=self._join_note(self._cut, target),
         )
+
+    def _plan_company(self, why: str, delay: float | None, now: float) -> None:
+        """Notes when another target is to be asked beside the one that is being asked now."""
+        if delay is not None and self._position < len(self._rungs) and not self._in_flight and self.walk.is_repeatable:
+            self._companion_at = now + delay
+            self._company = why
+
+    def _hedge_delay(self, health: TargetHealth) -> float | None:
+        facts, hedge = self.walk.facts, self.walk.policy.hedge
+        if facts.has_other_tools or facts.is_stored:
+            return None  # what others do for it, or keep of it, would be done or kept twice
+        return hedge.after if hedge.percentile is None else health.load.percentile(hedge.percentile)
 
     def _join_note(self, cut: Attempt, target: Target) -> JoinNote:
         failure = cut.record.failure
@@ -634,14 +659,17 @@ class Dispatch:
     # --- attempts and the record -----------------------------------------------------------------------------
 
     def _drop_losers(self, winner: int, now: float) -> None:
-        """Attempts beside the winner are over; one that had longer than it and produced nothing was too slow."""
+        """Attempts beside the winner are over; one that had longer than it and produced nothing was too slow, but for
+        what a caller or the usual spread of its times calls slow."""
         if not self._in_flight:
             return
+        hedge = self.walk.policy.hedge
+        is_told = self._company != HEDGED or (hedge.after is not None and not hedge.is_callers)
         for number, attempt in list(self._in_flight.items()):
             if number == winner:
                 continue
             del self._in_flight[number]
-            is_slow = number < winner and attempt.record.time_to_first_chunk_s is None
+            is_slow = is_told and number < winner and attempt.record.time_to_first_chunk_s is None
             failure = _SLOWER if is_slow else _ended_by("another target was faster")
             self._close(attempt, failure, now)
             self._note_end(attempt, failure, now)

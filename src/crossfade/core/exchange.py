@@ -148,6 +148,7 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     (custom, hosted), so unknown names in calls are no failure. `input_tokens` is an estimate.
     `wants_signatures`: the caller sends reasoning back, and its maker wants it whole and signed. `wants_whole`: an
     answer in the caller's own dialect may have what is lost when it is assembled from a stream.
+    `is_stored`: the provider keeps the answer for later requests, if it is asked in the caller's own dialect.
     `state` names the field that refers to what a provider keeps of earlier requests, so that no other can serve it.
     `echo`: what an answer repeats of the request, as JSON members; no decision reads it.
     Of embeddings only `asks`, `inputs` (vectors wanted), `dimensions`, `encoding` and `input_tokens` are said.
@@ -172,6 +173,7 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     wants_whole: bool = False
     after_tool_result: bool = False
     tool_call_ids: tuple[str, ...] = ()
+    is_stored: bool = False
     state: str = ""
     echo: bytes = b""
     inputs: int = 0

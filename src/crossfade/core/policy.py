@@ -139,6 +139,20 @@ class StreamPolicy(msgspec.Struct, frozen=True, kw_only=True):
     keep_alive: float = 10.0
 
 
+class HedgePolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """When the next target is started beside one that has not begun to answer. At most one of `after` and `percentile`
+    is given; without any there are no hedges."""
+
+    after: float | None = None
+    """Seconds since the first call."""
+    percentile: float | None = None
+    """From 0 to 1: that of the target's own times to first content of late, once enough of them were seen."""
+    is_callers: bool = False
+    """It was the caller's wish, from which nothing is learnt about targets."""
+    is_forbidden: bool = False
+    """Callers cannot ask for it either."""
+
+
 class RoutePolicy(msgspec.Struct, frozen=True, kw_only=True):
     """All that decides about one request; the route's, narrowed by what the request says."""
 
@@ -148,6 +162,9 @@ class RoutePolicy(msgspec.Struct, frozen=True, kw_only=True):
     stream: StreamPolicy = StreamPolicy()
     validation: ValidationPolicy = ValidationPolicy()
     stream_upstream: Literal["auto", "true", "false"] = "auto"
+    hedge: HedgePolicy = HedgePolicy()
+    repeatable: bool = True
+    """Whether two calls for the same request may be under way at once."""
 
 
 class AttemptLimits(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from crossfade.core.target import Plan, Rung, Target
 
 class AttemptRecord:
     """One line of a walk: a call, or a skip (`number` 0). Times are seconds; `started_s` counts from the request's
-    start. `mode` is fresh, retry, trial or continue. The prices are the target's, in USD per token."""
+    start. `mode` is fresh, retry, trial, hedge or continue. The prices are the target's, in USD per token."""
 
     __slots__ = (
         "dropped",

@@ -1,4 +1,4 @@
-"""The words of settings that files and requests share: durations, `commit`, `hold`.
+"""The words of settings that files and requests share: durations, `commit`, `hold`, `hedge_after`.
 
 Raises ValueError with a sentence for people; who calls adds the place.
 """
@@ -9,9 +9,10 @@ import math
 import re
 from collections.abc import Mapping
 
-from crossfade.core.policy import CommitPolicy
+from crossfade.core.policy import CommitPolicy, HedgePolicy
 
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h)?\s*", re.ASCII)
+_PERCENTILE = re.compile(r"p([1-9]\d?(?:\.\d{1,2})?)", re.ASCII)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 MAX_DURATION = 7 * 24 * 3600.0
 
@@ -52,6 +53,22 @@ def parse_commit(value: object) -> CommitPolicy:
     if word == "seconds":
         return CommitPolicy(at="seconds", value=parse_duration(amount))
     raise ValueError(wrong)
+
+
+def parse_hedge(value: object) -> HedgePolicy:
+    """A duration above zero, `p95` (a percentile of the target's own times), or `never`. Raises ValueError for anything
+    else."""
+    if value == "never":
+        return HedgePolicy(is_forbidden=True)
+    if isinstance(value, str) and (match := _PERCENTILE.fullmatch(value)):
+        return HedgePolicy(percentile=float(match[1]) / 100)
+    try:
+        seconds = parse_duration(value)
+    except ValueError:
+        seconds = 0.0
+    if seconds <= 0:
+        raise ValueError(f"{value!r} is no time for a hedge; write a duration above 0 as in 2s, p95, or never")
+    return HedgePolicy(after=seconds)
 
 
 def parse_hold(value: object) -> tuple[bool, bool]:

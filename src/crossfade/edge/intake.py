@@ -19,7 +19,7 @@ from crossfade.core import policy as defaults
 from crossfade.core.errors import InvalidRequest
 from crossfade.core.exchange import RequestFacts
 from crossfade.core.failure import fallback_reasons
-from crossfade.core.policy import RoutePolicy, TimeoutPolicy, ValidationPolicy
+from crossfade.core.policy import HedgePolicy, RoutePolicy, TimeoutPolicy, ValidationPolicy
 from crossfade.core.stream import Check
 from crossfade.core.target import Route, Rung, rungs_of
 from crossfade.core.validation import OutputCheck, Validators
@@ -151,7 +151,7 @@ def _admit(
         limits=limits,
         overall=_overall(policy, limits, None if facts.stream else patience),
         validators=validators,
-        is_repeatable=options is None or options.repeatable is not False,
+        is_repeatable=policy.repeatable and (options is None or options.repeatable is not False),
         wants_trace=route.trace or (options is not None and options.trace is True),
         tags=() if options is None or options.tags is None else options.tags,
     )
@@ -260,7 +260,19 @@ def _narrowed(policy: RoutePolicy, options: Options) -> RoutePolicy:
     if options.max_attempts is not None:
         most = options.max_attempts if retry.max_attempts is None else min(options.max_attempts, retry.max_attempts)
         retry = msgspec.structs.replace(retry, max_attempts=most)
-    return msgspec.structs.replace(policy, stream=stream, retry=retry)
+    hedge = policy.hedge if options.hedge_after is None else _callers_hedge(options.hedge_after, policy.hedge)
+    return msgspec.structs.replace(policy, stream=stream, retry=retry, hedge=hedge)
+
+
+def _callers_hedge(wish: HedgePolicy, route: HedgePolicy) -> HedgePolicy:
+    """No sooner than the route says, where it says something."""
+    if wish.is_forbidden:
+        return HedgePolicy()
+    if route.is_forbidden or route.percentile is not None:
+        return route
+    if route.after is not None and (wish.after is None or wish.after <= route.after):
+        return route
+    return HedgePolicy(after=wish.after, percentile=wish.percentile, is_callers=True)
 
 
 def _overall(policy: RoutePolicy, limits: TimeoutPolicy, patience: float | None) -> float:

@@ -207,6 +207,7 @@ def _facts(given: shapes.Request, body: bytes, limit: int | None) -> RequestFact
         logprobs=given.logprobs is True,
         audio=_wants_audio(given),
         thinking=_is_thinking(given),
+        is_stored=bytes(given.store) == b"true",
         after_tool_result=last in _AFTER_TOOLS,
         tool_call_ids=_tool_call_ids(given.messages) if last == "tool" else (),
     )

@@ -66,3 +66,4 @@ class Request(msgspec.Struct, gc=False):
     thinking: msgspec.Raw = NO
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
+    store: msgspec.Raw = NO

@@ -15,8 +15,8 @@ from crossfade.core.errors import InvalidRequest
 from crossfade.core.exchange import Finish
 from crossfade.core.failure import fallback_reasons
 from crossfade.core.patterns import work_of
-from crossfade.core.policy import CommitPolicy, ValidationPolicy
-from crossfade.core.words import parse_commit, parse_duration, parse_hold
+from crossfade.core.policy import CommitPolicy, HedgePolicy, ValidationPolicy
+from crossfade.core.words import parse_commit, parse_duration, parse_hedge, parse_hold
 
 T = TypeVar("T")
 
@@ -63,6 +63,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] | None = None
     trace: bool | None = None
     session: str | None = None
+    hedge_after: HedgePolicy | None = None
 
 
 class Ours(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,8 +185,6 @@ def read_options(value: Any) -> Options:
     given: dict[str, Any] = {}
     for key, item in value.items():
         place = f"crossfade.{key}"
-        if key == "hedge_after":
-            raise InvalidRequest(f"`{place}` is not supported yet.", param=place)
         if (read := _OPTIONS.get(key)) is None:
             place = place[:_SHOWN]
             raise InvalidRequest(f"Unknown key `{place}`; known are {', '.join(_OPTIONS)}.", param=place)
@@ -287,6 +286,7 @@ _OPTIONS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "tags": _tags,
     "trace": _bool,
     "session": _session,
+    "hedge_after": parse_hedge,
 }
 
 # --- headers -------------------------------------------------------------------------------------------------

@@ -259,6 +259,7 @@ def _facts(given: shapes.Request, members: Members, seen: _Seen) -> RequestFacts
         wants_signatures=True,
         after_tool_result=bool(seen.results),
         tool_call_ids=tuple(filter(None, seen.results)),
+        is_stored=bytes(members.values.get("store", b"true")) != b"false",
         state=seen.state,
         echo=_echo(members.values),
     )
