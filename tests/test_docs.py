@@ -58,7 +58,7 @@ SIMULATOR = page("simulator.md")
 POLICIES = [
     page(f"policies/{name}.md") for name in ("fallback", "streams", "validation", "timeouts", "health", "retry")
 ]
-MIGRATE = [page(f"migrate/{name}.md") for name in ("openrouter", "direct", "langchain")]
+MIGRATE = [page(f"migrate/{name}.md") for name in ("openrouter", "direct", "langchain", "agents")]
 OUR_PAGES = [*POLICIES, *MIGRATE, REQUESTS, SIMULATOR, page("design.md")]
 EVENTS = {kind.__struct_config__.tag for kind in get_args(Event)}
 
