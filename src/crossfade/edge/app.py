@@ -104,7 +104,7 @@ class App(Handler):
 
     def _refuse_method(self, request: Request) -> None:
         """A client that would rather speak WebSocket goes on by HTTP at once where it is told so by 426; after another
-        status it tries again. The `upgrade` that RFC 9110 wants with it is not there: only the connection may say it."""
+        status it tries again. The `upgrade` that RFC 9110 wants with it is left out: only the connection may say it."""
         if request.headers.get("upgrade", "").lower() == "websocket":
             message = f"{request.path} takes POST, and speaks no WebSocket."
             self._refuse(request, 426, message, code="upgrade_required")
