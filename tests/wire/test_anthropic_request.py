@@ -131,6 +131,11 @@ def test_the_facts_of_a_plain_request() -> None:
             },
             {"after_tool_result": False, "tool_call_ids": ()},
         ),
+        (
+            {"messages": [USER, {"role": "user", "content": [result()]}, {"role": "system", "content": "Be brief."}]},
+            {"after_tool_result": True, "tool_call_ids": ("toolu_1",)},
+        ),
+        ({"messages": [{"role": "system", "content": "Be brief."}]}, {"after_tool_result": False}),
     ],
 )
 def test_facts(fields: dict[str, Any], expected: dict[str, Any]) -> None:
