@@ -9,6 +9,7 @@ import json
 import re
 import shlex
 import sys
+import tomllib
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,7 @@ from crossfade.config.litellm.report import KIND_WORDS
 from crossfade.simulator.answers import healthy_text
 from crossfade.simulator.thread import ProviderSimulator
 from tests.documents import Block, blocks, page, tables_with, words
-from tests.e2e.harness import TEXT, Stage, new_mark, run, stage
+from tests.e2e.harness import TEXT, Stage, config_of, new_mark, run, stage
 
 PAGES = ("openrouter", "direct", "langchain")
 DIALECTS = {"anthropic": "anthropic"}
@@ -45,12 +46,14 @@ PYTHON = [block for name in PAGES for block in of(name, "python")]
 
 
 def test_every_block_of_the_pages_is_of_a_kind_that_runs() -> None:
-    kinds = {name: {block.language for block in blocks(page(f"migrate/{name}.md"))} for name in (*PAGES, "litellm")}
+    names = (*PAGES, "litellm", "agents")
+    kinds = {name: {block.language for block in blocks(page(f"migrate/{name}.md"))} for name in names}
     assert kinds == {
         "openrouter": {"yaml", "python"},
         "direct": {"yaml", "python", "sh"},
         "langchain": {"yaml", "python"},
         "litellm": {"yaml", "sh", "text"},
+        "agents": {"yaml", "sh", "toml"},  # the last two: tests/agents
     }
     assert all(len(of(name, "yaml")) == 1 for name in PAGES)
 
@@ -75,6 +78,13 @@ def test_the_page_names_the_kinds_of_remarks_and_the_exit_codes() -> None:
     assert [one for cell in kinds.column("what a remark says") for one in words(cell)] == list(KIND_WORDS.values())
     (codes,) = tables_with(page("migrate/litellm.md"), "exit code", "meaning")
     assert sorted(codes.column("exit code")) == ["0", "1", "2", "3"]
+
+
+def test_the_file_for_agents_takes_what_they_ask_for() -> None:
+    (block,) = of("agents", "yaml")
+    routes = config_of(block.text, ENVIRON).routes
+    (settings,) = of("agents", "toml")
+    assert tomllib.loads(settings.text)["model"] in routes and set(routes) == {"claude", "coder"}
 
 
 # --- blocks that call a gateway --------------------------------------------------------------------------------

@@ -153,6 +153,15 @@ def test_the_last_target_that_cannot_be_asked_says_why() -> None:
     assert "must be 1" in course.given_up().message
 
 
+def test_a_target_that_cannot_be_asked_behind_one_that_is_out_makes_no_fault_of_the_callers() -> None:
+    course = Course(rung("a/m"), "b/m")
+    course.board.of(course.rungs[0].targets[0]).eject(FailureReason.OVERLOADED, course.now + 60, course.now)
+    course.send("b/m")
+    course.fail("invalid_request", origin=Origin.LOCAL, status=400, message="`n` must be 1")
+    end = course.given_up()
+    assert (end.status, end.code) == (503, "chain_exhausted") and end.retry_after is not None
+
+
 def test_a_second_call_of_the_first_target_is_no_later_rung() -> None:
     course = Course("a/m", "b/m")
     course.send("a/m")

@@ -533,6 +533,9 @@ def test_errors_have_the_envelope_of_openai(simulator: ProviderSimulator, path: 
                 assert bad.status_code == 400 and bad.json()["error"]["param"] == "background"
                 wrong = await client.get(stage.url + path)
                 assert wrong.status_code == 405 and wrong.json()["error"]["code"] == "method_not_allowed"
+                socket = {"connection": "upgrade", "upgrade": "websocket"}
+                wrong = await client.get(stage.url + path, headers=socket)
+                assert wrong.status_code == 426 and wrong.json()["error"]["code"] == "upgrade_required"
             stage.schedule("a", then="500")
             with pytest.raises(openai.InternalServerError) as caught:
                 await ask(stage)

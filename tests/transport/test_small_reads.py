@@ -121,6 +121,24 @@ def test_bytes_behind_a_response_that_fills_a_read_reach_no_other_call(extra: by
     run(main())
 
 
+def test_a_relayed_response_comes_through_on_the_loop_of_asyncio_too() -> None:
+    size = 3 * RELAYED_BYTES
+
+    async def handle(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.request(reader)
+        writer.write(OK + b"Content-Length: %d\r\n\r\n" % size + b"a" * size)
+        await server.request(reader)
+
+    async def main() -> None:
+        async with serving(handle) as server, transport_for() as transport:
+            sink = Sink()
+            transport.send(request_to(server.port, is_relayed=True), sink)
+            await asyncio.wait_for(sink.over.wait(), 10)
+            assert (sink.names[-1], sink.body) == ("end", b"a" * size), sink.error
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("reads", ["a chunk a read", "four chunks a read"])
 def test_small_chunks_pay_for_the_framing_before_them_however_they_come(reads: str) -> None:
     peer = Peer()

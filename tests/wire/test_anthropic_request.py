@@ -131,6 +131,11 @@ def test_the_facts_of_a_plain_request() -> None:
             },
             {"after_tool_result": False, "tool_call_ids": ()},
         ),
+        (
+            {"messages": [USER, {"role": "user", "content": [result()]}, {"role": "system", "content": "Be brief."}]},
+            {"after_tool_result": True, "tool_call_ids": ("toolu_1",)},
+        ),
+        ({"messages": [{"role": "system", "content": "Be brief."}]}, {"after_tool_result": False}),
     ],
 )
 def test_facts(fields: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -491,6 +496,14 @@ def test_a_whole_request() -> None:
     )
 
 
+def test_tools_that_a_search_found_are_named_in_words() -> None:
+    found = [{"type": "tool_reference", "tool_name": name} for name in ("fetch", "find")]
+    turns = [USER, {"role": "assistant", "content": [CALL]}, {"role": "user", "content": [result(found)]}]
+    said = tuple(TextPart(f"The tool {name} can be called now.") for name in ("fetch", "find"))
+    assert whole(*turns).messages[-1] == Message(role="tool", call_id="toolu_1", parts=said)
+    assert sent(read(*turns))["messages"] == turns
+
+
 @pytest.mark.parametrize(
     ("fields", "effort", "others"),
     [
@@ -548,6 +561,7 @@ def test_what_cannot_be_translated_is_named(fields: dict[str, Any], place: str) 
         ("user", {"type": "image", "source": {"type": "file", "file_id": "f"}}, "source.type"),
         ("user", {"type": "image"}, "source"),
         ("user", result([{"type": "search_result"}]), "content[0].type"),
+        ("user", result([{"type": "tool_reference"}]), "content[0].tool_name"),
         ("assistant", {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}, "type"),
         ("assistant", {"type": "web_search_tool_result", "tool_use_id": "s", "content": []}, "type"),
         ("assistant", {"type": "tool_use", "id": "t", "name": "f", "input": "x"}, "input"),

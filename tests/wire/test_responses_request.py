@@ -226,6 +226,8 @@ def test_the_calls_that_the_end_of_the_input_answers_are_seen() -> None:
     facts = inbound(input=[{"role": "user", "content": "x"}, RESULT | {"call_id": "c0"}, CALL, RESULT, other]).facts
     assert facts.after_tool_result and facts.tool_call_ids == ("c1", "c2")
     assert not inbound(input=[CALL, RESULT, {"role": "user", "content": "x"}]).facts.after_tool_result
+    notice = {"type": "message", "role": "developer", "content": "Be brief."}
+    assert inbound(input=[CALL, RESULT, notice]).facts.tool_call_ids == ("c1",)
 
 
 @pytest.mark.parametrize(

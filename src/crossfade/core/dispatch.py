@@ -524,8 +524,8 @@ class Dispatch:
             self._fall(attempt, failure)
         elif row.is_defect and self._has_fallen:
             self.notices.append(Defect(attempt.target.name, failure))
-        elif reason is _R.INVALID_REQUEST and failure.origin is Origin.LOCAL and self._rungs_left():
-            pass  # its dialect cannot say what was asked, which was known before any call: others may
+        elif reason is _R.INVALID_REQUEST and failure.origin is Origin.LOCAL and self._may_others():
+            pass  # its dialect cannot say what was asked, which was known before any call
         elif self._declined is None:
             self._declined = (attempt, failure)
         # An attempt beside this one may still answer; only its own end is the walk's.
@@ -615,6 +615,10 @@ class Dispatch:
 
     def _rungs_left(self) -> int:
         return len(self._rungs) - self._position
+
+    def _may_others(self) -> bool:
+        """Whether other rungs may answer: now, or one that was skipped when it is back."""
+        return self._rungs_left() > 0 or any(end.out is not None for end in self._ends.values())
 
     # --- after the commit ------------------------------------------------------------------------------------
 

@@ -93,8 +93,7 @@ class App(Handler):
             self._on_other_head(request)
             return
         if request.method != "POST":
-            message = f"{path} takes POST, not {request.method}."
-            self._refuse(request, 405, message, code="method_not_allowed", more=(("allow", "POST"),))
+            self._refuse_method(request)
             return
         try:
             key = self.gate.admit(request.headers, request.peer[0], request.received_at)
@@ -105,6 +104,16 @@ class App(Handler):
             self._refuse(request, 415, "The body must be `application/json`.", code="unsupported_media_type")
             return
         request.head.note = request.handler_state = _Let(self.gate, endpoint, Caller.of(request.headers, key))
+
+    def _refuse_method(self, request: Request) -> None:
+        """A client that would rather speak WebSocket goes on by HTTP at once where it is told so by 426; after another
+        status it tries again. The `upgrade` that RFC 9110 wants with it is left out: only the connection may say it."""
+        if request.headers.get("upgrade", "").lower() == "websocket":
+            message = f"{request.path} takes POST, and speaks no WebSocket."
+            self._refuse(request, 426, message, code="upgrade_required")
+            return
+        message = f"{request.path} takes POST, not {request.method}."
+        self._refuse(request, 405, message, code="method_not_allowed", more=(("allow", "POST"),))
 
     def _on_other_head(self, request: Request) -> None:
         """What is no endpoint with a chain behind it."""

@@ -6,6 +6,7 @@ nothing; it costs a little for each read, so it is for connections that need it.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Protocol
 
 
@@ -23,8 +24,8 @@ class Reading(Protocol):
     def connection_lost(self, error: Exception | None) -> None: ...
 
 
-class SmallReads:
-    """An `asyncio.BufferedProtocol` in all but its base. Reads at most `size` bytes at once."""
+class SmallReads(asyncio.BufferedProtocol):
+    """Reads at most `size` bytes at once. asyncio's own loop asks for the base, uvloop for the methods."""
 
     __slots__ = ("_buffer", "_connection")
 

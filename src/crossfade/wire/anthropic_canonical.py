@@ -35,6 +35,8 @@ ADAPTIVE_EFFORT: Final = "medium"
 """`reasoning_effort` for a model that is to decide by itself how much it thinks."""
 FAILED: Final = "Error"
 """What a tool said that failed without a word: elsewhere only the text tells that it failed."""
+FOUND: Final = "The tool %s can be called now."
+"""What a search for tools says of one that it found: elsewhere all tools are there from the beginning."""
 
 _SILENT: Final = frozenset({*OUR_FIELDS, "model", "stream"})
 """Fields that a translation needs no word about."""
@@ -271,6 +273,8 @@ class _Reader(FieldReader):
                 return [_image(_source(block, place), f"{place}.source")]
             case "document":
                 return self._document(block, place)
+            case "tool_reference":
+                return [TextPart(FOUND % string(block.get("tool_name"), f"{place}.tool_name"))]
             case other:
                 raise fault(f"{place}.type", f"is {other!r}, which cannot be sent to another provider")
 

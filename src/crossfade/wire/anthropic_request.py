@@ -247,11 +247,12 @@ class _Seen:
         self.cites = False
         self.has_unsigned = False
         self.results: tuple[str, ...] = ()
-        """The calls that the last turn answers."""
+        """The calls that the last turn answers, but for turns of the system."""
         for number, message in enumerate(messages):
             if type(message.content) is list:
                 self._look_at(message.content, f"messages[{number}].content")
-        last = messages[-1]
+        # Agents put notices of the system behind the results of their tools.
+        last = next((message for message in reversed(messages) if message.role != "system"), messages[-1])
         if last.role == "user" and type(last.content) is list:
             self.results = tuple(block.tool_use_id or "" for block in last.content if block.type == "tool_result")
 

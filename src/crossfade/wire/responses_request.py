@@ -194,7 +194,7 @@ class _Seen:
         for number, item in enumerate(items):
             if item.type == "function_call_output":
                 results.append(item.call_id or "")
-            else:
+            elif item.role not in ("developer", "system"):  # notices that agents put behind results
                 results.clear()
             if type(item.content) is list:
                 self._measure(item.content)

@@ -1,0 +1,1 @@
+"""Coding agents, unchanged, with their base URL on the gateway."""
