@@ -265,6 +265,24 @@ def test_a_cut_answer_goes_on_behind_a_prefill(simulator: ProviderSimulator, dia
     assert given + text_of(dialect, True, reply) == TEXT
 
 
+@pytest.mark.parametrize("is_anchored", [True, False])
+def test_a_cut_answer_to_the_result_of_a_tool_goes_on(simulator: ProviderSimulator, is_anchored: bool) -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+    turns: list[dict[str, Any]] = [
+        {"role": "user", "content": f"{PROMPT} [[tool]]"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "7 degrees"},
+    ]
+    tools = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
+    whole = text_of("openai", False, ask(simulator, messages=turns, tools=tools))
+    given = whole[:100].rstrip()
+    turns.append({"role": "assistant", "content": given})
+    if is_anchored:
+        turns.append({"role": "user", "content": CONTINUE_INSTRUCTION + given[-60:]})
+    rest = text_of("openai", False, ask(simulator, messages=turns, tools=tools))
+    assert "7 degrees" in whole and (given[:-60] if is_anchored else given) + rest == whole
+
+
 def test_a_continuation_can_be_refused_in_every_way(simulator: ProviderSimulator) -> None:
     given = TEXT[:100]
     asked = continued("openai", given, given[-60:])

@@ -497,6 +497,13 @@ def test_the_role_goes_out_once_per_choice_and_not_when_continuing() -> None:
     assert len(written(writer(is_continuing=True).write(StreamEvent(text="a")))) == 1
 
 
+def test_an_answer_that_begins_with_a_call_has_no_empty_text() -> None:
+    call = ToolDelta(index=0, id="call_1", name="weather", arguments="{}")
+    first, second = written(writer().write(StreamEvent(tools=(call,))))
+    assert first["choices"][0]["delta"] == {"role": "assistant", "content": None}
+    assert second["choices"][0]["delta"]["tool_calls"][0]["id"] == "call_1"
+
+
 def test_nothing_to_say_is_no_bytes() -> None:
     on = writer()
     assert on.write(StreamEvent(id="x", usage=Usage(prompt=1))) == b""

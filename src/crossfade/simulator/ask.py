@@ -60,8 +60,7 @@ class Ask(msgspec.Struct, kw_only=True):
     @property
     def prompt(self) -> str:
         """What the user last asked, without the turns that ask for the rest of a cut answer."""
-        turns = self.turns[:-2] if self.partial is not None else self.turns
-        return next((turn.text for turn in reversed(turns) if turn.role == "user" and turn.text.strip()), "")
+        return next((turn.text for turn in reversed(self._asked) if turn.role == "user" and turn.text.strip()), "")
 
     @property
     def partial(self) -> str | None:
@@ -84,10 +83,17 @@ class Ask(msgspec.Struct, kw_only=True):
         return last.text if last is not None and last.role == "assistant" and not last.has_calls else None
 
     @property
+    def _asked(self) -> tuple[Turn, ...]:
+        """The conversation without the turns of an answer that is to go on."""
+        if self.partial is not None:
+            return self.turns[:-2]
+        return self.turns if self.prefill is None else self.turns[:-1]
+
+    @property
     def results(self) -> tuple[str, ...]:
         """What tools said since the assistant's last turn."""
         found: list[str] = []
-        for turn in reversed(self.turns):
+        for turn in reversed(self._asked):
             if turn.role == "assistant":
                 break
             found[:0] = turn.results
@@ -97,8 +103,8 @@ class Ask(msgspec.Struct, kw_only=True):
     def images(self) -> int:
         """How many pictures came since the assistant's last turn."""
         count = 0
-        for turn in reversed(self.turns):
-            if turn.role == "assistant" and turn is not self.turns[-1]:
+        for turn in reversed(self._asked):
+            if turn.role == "assistant":
                 break
             count += turn.images
         return count

@@ -70,7 +70,9 @@ class ChunkWriter:
         if event.choice not in self._started:
             self._started.add(event.choice)
             if not self._is_continuing:
-                pieces.insert(0, self._chunk(event.choice, b'"role":"assistant","content":""'))
+                # An empty text before a call would be a part of the answer to clients that keep parts.
+                content = b"null" if event.tools and not event.text else b'""'
+                pieces.insert(0, self._chunk(event.choice, b'"role":"assistant","content":' + content))
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def end(self, note: bytes | None = None) -> bytes:
