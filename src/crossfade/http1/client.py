@@ -282,8 +282,10 @@ class ClientConnection(Sender, Reading):
         transport.resume_reading()
 
     def _choose_reads(self, transport: asyncio.Transport) -> None:
-        """How the loop is to read: what is relayed in small reads, else as much as it likes."""
-        self._small_reads = SmallReads(self, RELAYED_BYTES) if self._is_relayed else None
+        """How the loop is to read: what is relayed in small reads, else as much as it likes. asyncio's own loop takes
+        none but its own classes for that, so there it is as much as it likes, too."""
+        may_choose = self._is_relayed and not type(transport).__module__.startswith("asyncio.")
+        self._small_reads = SmallReads(self, RELAYED_BYTES) if may_choose else None
         if self._is_reading:
             transport.pause_reading()
         transport.set_protocol(cast(asyncio.BaseProtocol, self._small_reads or self))

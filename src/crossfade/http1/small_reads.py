@@ -6,7 +6,6 @@ nothing; it costs a little for each read, so it is for connections that need it.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Protocol
 
 
@@ -24,8 +23,8 @@ class Reading(Protocol):
     def connection_lost(self, error: Exception | None) -> None: ...
 
 
-class SmallReads(asyncio.BufferedProtocol):
-    """Reads at most `size` bytes at once. asyncio's own loop asks for the base, uvloop for the methods."""
+class SmallReads:
+    """An `asyncio.BufferedProtocol` in all but its base. Reads at most `size` bytes at once."""
 
     __slots__ = ("_buffer", "_connection")
 
