@@ -31,6 +31,7 @@ from crossfade.core import (
     join,
     load,
     policy,
+    probing,
     schema_cost,
     validation,
 )
@@ -38,7 +39,7 @@ from crossfade.core.events import AttemptRow, Event, RequestEnded
 from crossfade.core.failure import DISPOSITIONS, FALLBACK_WORDS, FailureReason, FallBack, HealthEffect, Origin, Retry
 from crossfade.core.policy import BreakerPolicy, HealthPolicy, RetryPolicy, StreamPolicy
 from crossfade.edge import auth, intake, models
-from crossfade.engine import engine, relay
+from crossfade.engine import engine, probes, relay
 from crossfade.providers.compatible import VENDORS
 from crossfade.simulator.faults import FAULTS, Step
 from crossfade.simulator.thread import ProviderSimulator
@@ -170,7 +171,7 @@ FIXED = {
     "policies/timeouts.md": Fixed(modules=(policy, intake, relay, engine)),
     "policies/health.md": Fixed(
         MappingProxyType({BreakerPolicy: frozenset(), HealthPolicy: frozenset({"breaker"})}),
-        (policy, backoff, breaker, ejection, health),
+        (policy, backoff, breaker, ejection, health, probes, probing),
     ),
     "policies/hedging.md": Fixed(modules=(load,)),
     "policies/pools.md": Fixed(modules=(balancer, load)),

@@ -30,6 +30,7 @@ from crossfade.edge.intake import Intake
 from crossfade.edge.status import Status
 from crossfade.engine.engine import Engine
 from crossfade.engine.ports import Recorder
+from crossfade.engine.probes import Prober
 from crossfade.engine.targets import Upstream, Upstreams, upstreams_of
 from crossfade.http1.limits import Limits
 from crossfade.http1.listener import Listener
@@ -64,6 +65,9 @@ class Gateway:
         self.engine = app.engine
         self.board = app.engine.board
         self.injection = injection
+        self.prober = Prober(app.engine, app.probe, asyncio.get_running_loop())
+        self.prober.configure(config.routes.values(), config.probes)
+        status.probing = lambda: self.prober.probing
         self._status = status
         self._extra_keys = extra_keys
         self._health = health
@@ -161,6 +165,7 @@ class Gateway:
                 self.board.forget(name)
         self.board.configure(config.routes.values(), self._health)
         self.engine.upstreams = upstreams
+        self.prober.configure(config.routes.values(), config.probes)
         self.app.intake = Intake(Directory(config))
         self.app.gate = _gate(config, self._extra_keys)
         self._status.configuration = config.version
@@ -172,6 +177,7 @@ class Gateway:
         self._status.is_draining = True
         if self._listeners:
             await self._listeners[0].drain(timeout, self.engine.shut_down)
+        self.prober.close()
         self.engine.close()
         for listener in self._listeners:
             await listener.close()

@@ -204,7 +204,7 @@ def test_many_unfinished_ones_do_not_push_out_what_is_newer(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--kind", "requests"], "'request', 'commit', 'fallback', 'breaker', 'ejected', 'returned', 'defect'"),
+        (["--kind", "requests"], "'fallback', 'breaker', 'ejected', 'returned', 'defect', 'probe'"),
         (["--reason", "slowness"], "'connect_error', 'timeout', 'server_error'"),
         (["--status", "5x"], "write one such as 429, or 2xx, 4xx, 5xx"),
         (["--status", "999"], "write one such as 429"),

@@ -16,6 +16,7 @@ from crossfade.core.events import (
     BreakerMoved,
     Event,
     FallbackTriggered,
+    ProviderProbed,
     RequestEnded,
     RungDefective,
     StreamCommitted,
@@ -95,6 +96,7 @@ def others(at: float = NOON) -> tuple[Event, ...]:
         RungDefective(
             id="cf-0a1b2c3d4e-9", at=at + 6, route="chat", target=ANTHROPIC, reason="invalid_request", status=400
         ),
+        ProviderProbed(at=at + 7, provider="openai", key=0, is_well=False, detail="timeout: no answer in 5 s"),
     )
 
 

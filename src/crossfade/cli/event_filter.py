@@ -15,6 +15,7 @@ from crossfade.core.events import (
     BreakerMoved,
     Event,
     FallbackTriggered,
+    ProviderProbed,
     RequestEnded,
     RungDefective,
     StreamCommitted,
@@ -31,6 +32,7 @@ KINDS: dict[str, type] = {
     "ejected": TargetEjected,
     "returned": TargetReturned,
     "defect": RungDefective,
+    "probe": ProviderProbed,
 }
 _SKIPS = {"breaker open": "breaker_open", "on trial": "trial_in_flight"}
 REASONS = (*(reason.value for reason in FailureReason), *_SKIPS.values(), SLOW_TRIAL, HEDGED)
@@ -103,7 +105,7 @@ def _targets(event: Event) -> tuple[str, ...]:
         return tuple(row.target for row in event.attempts)
     if isinstance(event, FallbackTriggered):
         return (event.source, event.target)
-    return (event.target,)
+    return (event.provider,) if isinstance(event, ProviderProbed) else (event.target,)
 
 
 def _is_of(target: str, wanted: tuple[str, ...]) -> bool:

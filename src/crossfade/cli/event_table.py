@@ -13,6 +13,7 @@ from crossfade.core.events import (
     BreakerMoved,
     Event,
     FallbackTriggered,
+    ProviderProbed,
     RequestEnded,
     RungDefective,
     StreamCommitted,
@@ -120,6 +121,9 @@ def _words(event: Event) -> str:
     if isinstance(event, RungDefective):
         said = "".join(f" {part}" for part in (event.status, event.code) if part is not None)
         return f"defect of {event.target}: {event.reason}{said}"
+    if isinstance(event, ProviderProbed):
+        found = "can be reached again" if event.is_well else event.detail
+        return f"probe: {event.provider} with its key {event.key}, {found}"
     assert not isinstance(event, (RequestEnded, StreamCommitted))
     named = event.target + (" and all others of its credential" if event.scope == "credential" else "")
     if isinstance(event, TargetEjected):

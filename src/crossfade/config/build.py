@@ -13,11 +13,19 @@ import msgspec
 
 from crossfade.config.addresses import is_own_host, missing, placed
 from crossfade.config.problems import Path, Problems, did_you_mean
-from crossfade.config.schema import GatewayKeyFile, LimitsFile, ModelFile, ProviderFile, ServerFile, TimersFile
+from crossfade.config.schema import (
+    GatewayKeyFile,
+    LimitsFile,
+    ModelFile,
+    ProbesFile,
+    ProviderFile,
+    ServerFile,
+    TimersFile,
+)
 from crossfade.config.secrets import MIN_KEY_LENGTH, SecretRef, hash_key
 from crossfade.config.settings import GatewayKey, ModelSettings, ProviderConfig, ServerConfig, ServerLimits
 from crossfade.core.exchange import Ability
-from crossfade.core.policy import TimeoutPolicy
+from crossfade.core.policy import ProbePolicy, TimeoutPolicy
 from crossfade.core.target import Vendor
 
 UNKNOWN_SERVER = Vendor(name="compatible", dialect="openai", base_url="")
@@ -227,6 +235,12 @@ def server_of(file: ServerFile, has_keys: bool, problems: Problems) -> ServerCon
     if file.auth == "none" and has_keys:
         problems.add(("server", "auth"), "is none, so that gateway_keys would be ignored; remove one of the two")
     return ServerConfig(listen=listen, admin=admin, auth=file.auth or "auto")
+
+
+def probes_of(file: ProbesFile) -> ProbePolicy:
+    """The probes, with their defaults."""
+    given = {name: value for name, value in msgspec.structs.asdict(file).items() if value is not None}
+    return ProbePolicy(**given)
 
 
 def limits_of(file: LimitsFile) -> ServerLimits:

@@ -164,6 +164,13 @@ def parse_weight(value: object) -> float:
     return float(value)
 
 
+def parse_usd(value: object) -> float:
+    """An amount of money from 0 up."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= MAX_WEIGHT:
+        raise ValueError(f"{value!r} is no amount; write USD, as in 0.50")
+    return float(value)
+
+
 def parse_limit(value: object) -> float:
     """A duration above zero."""
     seconds = parse_duration(value)
@@ -250,6 +257,7 @@ PRICE = _leaf(
     parse_price,
     {"anyOf": [{"const": 0}, {"type": "number", "minimum": MIN_PRICE, "maximum": MAX_PRICE}]},
 )
+USD = _leaf(parse_usd, {"type": "number", "minimum": 0, "maximum": MAX_WEIGHT})
 WEIGHT = _leaf(parse_weight, {"type": "number", "minimum": 0, "maximum": MAX_WEIGHT})
 EXPRESSION = _leaf(parse_expression, {"type": "string", "minLength": 1, "maxLength": MAX_EXPRESSION})
 FALLBACK_ON = _leaf(

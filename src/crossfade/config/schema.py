@@ -26,6 +26,7 @@ from crossfade.config.leaves import (
     SECRET,
     SHARE,
     SIZE,
+    USD,
     WEIGHT,
     Address,
 )
@@ -357,6 +358,23 @@ class LimitsFile(Block, frozen=True, kw_only=True):
     ] = None
 
 
+class ProbesFile(Block, frozen=True, kw_only=True):
+    """`probes`: what is found out beside traffic."""
+
+    every: Annotated[
+        Duration | None,
+        Key("5s", "Between two free calls to a provider with an open breaker. 0: none are made."),
+    ] = None
+    idle: Annotated[
+        Duration | None, Key("10m", "Without traffic for so long, a provider of a chain gets a free call. 0: never.")
+    ] = None
+    paid_usd: Annotated[
+        float | None,
+        USD,
+        Key("0", "USD a day for tiny requests that take a caller's place on trial where silence opened a breaker."),
+    ] = None
+
+
 class FileShape(Block, frozen=True, kw_only=True):
     """The whole file."""
 
@@ -398,3 +416,4 @@ class FileShape(Block, frozen=True, kw_only=True):
     journal: Annotated[JournalFile, Key("", "The record of every request and attempt.")] = JournalFile()
     log: Annotated[LogFile, Key("", "What is printed.")] = LogFile()
     limits: Annotated[LimitsFile, Key("", "What one application may take of the server.")] = LimitsFile()
+    probes: Annotated[ProbesFile, Key("", "What is found out of providers beside traffic.")] = ProbesFile()

@@ -15,7 +15,7 @@ from crossfade.config.catalogue import Facts, facts_of
 from crossfade.config.leaves import Address
 from crossfade.config.secrets import SecretRef
 from crossfade.core.exchange import Ability
-from crossfade.core.policy import RoutePolicy, TimeoutPolicy
+from crossfade.core.policy import ProbePolicy, RoutePolicy, TimeoutPolicy
 from crossfade.core.target import Route, Rung, Vendor
 
 DEFAULT_ROUTE = "*"
@@ -117,6 +117,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     journal: JournalConfig
     log: LogConfig = LogConfig()
     limits: ServerLimits = ServerLimits()
+    probes: ProbePolicy = ProbePolicy()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     facts: Facts = facts_of

@@ -182,6 +182,11 @@ class Breaker:
         trial = "" if self._trial_since is None else f", trial since {self._trial_since:.1f}"
         return f"<Breaker {state}{trial}, {self._failures} failures in a row, generation {self._generation}>"
 
+    def hasten(self, now: float) -> None:
+        """Makes an open breaker due for its trial: there is reason to think that the target is back."""
+        if not self._closed:
+            self._until = min(self._until, now)
+
     # --- permits -------------------------------------------------------------------------------------------
 
     def permit(self, now: float) -> Permit | None:

@@ -129,6 +129,24 @@ class RungDefective(msgspec.Struct, frozen=True, kw_only=True, tag="defect", tag
     code: str | None = None
 
 
+class ProviderProbed(msgspec.Struct, frozen=True, kw_only=True, tag="probe", tag_field="event"):
+    """A provider's free call has another outcome than before. `detail` says why it failed; `key` is the number of the
+    provider's key."""
+
+    at: float
+    provider: str
+    key: int
+    is_well: bool
+    detail: str = ""
+
+
 Event = (
-    RequestEnded | StreamCommitted | FallbackTriggered | BreakerMoved | TargetEjected | TargetReturned | RungDefective
+    RequestEnded
+    | StreamCommitted
+    | FallbackTriggered
+    | BreakerMoved
+    | TargetEjected
+    | TargetReturned
+    | RungDefective
+    | ProviderProbed
 )

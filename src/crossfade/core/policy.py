@@ -103,6 +103,18 @@ class HealthPolicy(msgspec.Struct, frozen=True, kw_only=True):
     breaker: BreakerPolicy = BreakerPolicy()
 
 
+class ProbePolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """What is found out beside traffic."""
+
+    every: float = 5.0
+    """Seconds between two free calls to a provider with an open breaker; 0: none."""
+    idle: float = 600.0
+    """Seconds without traffic after which a provider is asked by its free call; 0: never."""
+    paid_usd: float = 0.0
+    """USD a day that tiny requests may cost which take a caller's place on trial, where silence opened a breaker; 0:
+    none are sent. Targets without prices get none."""
+
+
 class ValidationPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Opt-in checks of an answer, beside those that follow from the request itself (always on)."""
 

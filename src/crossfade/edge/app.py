@@ -17,17 +17,19 @@ from crossfade.core.dispatch import Dispatch
 from crossfade.core.errors import Overloaded, RequestError
 from crossfade.core.exchange import RequestFacts
 from crossfade.core.planner import plan
+from crossfade.core.target import Target
 from crossfade.core.walk import Walk
 from crossfade.edge.affinity import preference
 from crossfade.edge.anthropic_messages import COUNT_TOKENS, MESSAGES, MESSAGES_ENDPOINT
-from crossfade.edge.auth import Gate
-from crossfade.edge.endpoint import Endpoint
+from crossfade.edge.auth import Gate, Key
+from crossfade.edge.endpoint import Asked, Endpoint
 from crossfade.edge.intake import Admitted, Caller, Intake
 from crossfade.edge.models import Models, model_of
 from crossfade.edge.openai_chat import CHAT, CHAT_COMPLETIONS
 from crossfade.edge.openai_embeddings import EMBEDDINGS
 from crossfade.edge.openai_responses import RESPONSES
 from crossfade.edge.passthrough import METHODS, Passage, path_behind
+from crossfade.edge.probe import PROBE, Nowhere, probe_body, probe_terms
 from crossfade.edge.problems import JSON, problem, problem_of
 from crossfade.edge.session import session_of
 from crossfade.edge.status import Status
@@ -236,17 +238,35 @@ class App(Handler):
         inbound = endpoint.read(body, caller)
         facts, ours = inbound.facts, inbound.ours
         admitted = self.intake.admit(ours, facts, caller)
-        route, key = admitted.route, caller.key
-        now = time.perf_counter()
         demand = None
-        if route.links:
+        if admitted.route.links:
             session = partial(session_of, ours, caller.headers, body)
             demand = Demand(facts.input_tokens, facts.max_tokens, session)
+        return self._begin(endpoint, inbound, admitted, demand, caller.key, received_at, downstream)
+
+    def probe(self, target: Target) -> None:
+        """Asks one target for next to nothing, so that no caller has to find out whether it answers."""
+        caller = Caller(Key(PROBE), {})
+        inbound = CHAT_COMPLETIONS.read(probe_body(target), caller)
+        self._begin(CHAT_COMPLETIONS, inbound, probe_terms(target), None, caller.key, time.perf_counter(), Nowhere())
+
+    def _begin(
+        self,
+        endpoint: Endpoint,
+        inbound: Asked,
+        admitted: Admitted,
+        demand: Demand | None,
+        key: Key | None,
+        received_at: float,
+        downstream: Downstream,
+    ) -> Runner:
+        facts, route = inbound.facts, admitted.route
+        now = time.perf_counter()
         dispatch = self._dispatch(admitted, facts, demand, now)
         job = Job(
             id=dispatch.walk.request,
             route=route.name,
-            model=ours.model,
+            model=inbound.ours.model,
             endpoint=endpoint.name,
             key=None if key is None else key.name,
             inbound=inbound,

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from crossfade.core.health import HealthBoard
+from crossfade.core.probing import Probing
 from crossfade.core.standing import Out, TargetView
 from crossfade.http1.request import Request
 
@@ -21,7 +22,7 @@ _NO_STORE = ("cache-control", "no-store")
 
 class Status:
     """Answers about the process. `is_draining` makes it unready: it takes no new work. `configuration` is the version
-    of the one that new requests are served by."""
+    of the one that new requests are served by, `probing` gives what probes have found."""
 
     def __init__(self, board: HealthBoard, *, version: str, program: str, under_way: Callable[[], int]):
         self._board = board
@@ -30,6 +31,7 @@ class Status:
         self._under_way = under_way
         self._started_at = time.time()
         self.is_draining = False
+        self.probing: Callable[[], Probing] | None = None
 
     def answer(self, request: Request) -> None:
         if request.method not in ("GET", "HEAD"):
@@ -52,10 +54,28 @@ class Status:
             "started_at": self._started_at,
             "requests_under_way": self._under_way(),
             "targets": {key: _shown(view, now) for key, view in views.items()},
+            "probes": None if self.probing is None else _probes(self.probing(), now),
         }
 
     def _send(self, request: Request, status: int, body: dict[str, Any]) -> None:
         request.respond(status, [_JSON, _NO_STORE], msgspec.json.encode(body))
+
+
+def _probes(probing: Probing, now: float) -> dict[str, Any]:
+    return {
+        "paid": probing.paid_probes,
+        "spent_usd": round(probing.spent, 6),
+        "free": {
+            f"{provider}#{key}": {
+                "calls": outcome.probes,
+                "well": outcome.is_well,
+                "detail": outcome.detail,
+                "ago_s": round(now - outcome.at, 1),
+            }
+            for (provider, key), outcome in probing.outcomes.items()
+            if outcome.probes
+        },
+    }
 
 
 def _shown(view: TargetView, now: float) -> dict[str, Any]:

@@ -44,6 +44,10 @@ class Upstreams:
     def of(self, target: Target) -> Upstream:
         return self._by_provider[target.provider][target.credential]
 
+    def at(self, member: tuple[str, int]) -> Upstream:
+        """How a provider is called with the credential of that number."""
+        return self._by_provider[member[0]][member[1]]
+
     def first_of(self, provider: str) -> Upstream:
         """How a provider is called where no target is meant."""
         return self._by_provider[provider][0]

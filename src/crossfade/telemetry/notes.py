@@ -15,6 +15,7 @@ from crossfade.core.events import (
     BreakerMoved,
     Event,
     FallbackTriggered,
+    ProviderProbed,
     RequestEnded,
     RungDefective,
     StreamCommitted,
@@ -122,6 +123,13 @@ def _on_defect(event: RungDefective) -> Note:
     return Note("warning", "defective rung", (*kind, *more), kind)
 
 
+def _on_probe(event: ProviderProbed) -> Note:
+    kind = (("provider", event.provider), ("key", event.key))
+    if event.is_well:
+        return Note("info", "probe reached the provider again", kind, kind)
+    return Note("warning", "probe failed", (*kind, ("detail", event.detail)), kind)
+
+
 _NOTES: dict[type, Callable[[Any], Note]] = {
     RequestEnded: _on_request,
     StreamCommitted: _on_commit,
@@ -130,4 +138,5 @@ _NOTES: dict[type, Callable[[Any], Note]] = {
     TargetEjected: _on_ejected,
     TargetReturned: _on_returned,
     RungDefective: _on_defect,
+    ProviderProbed: _on_probe,
 }
