@@ -74,7 +74,7 @@ POLICIES = [
     for name in ("fallback", "streams", "validation", "timeouts", "health", "pools", "hedging", "retry")
 ]
 MIGRATE = [page(f"migrate/{name}.md") for name in ("openrouter", "direct", "langchain", "agents")]
-OUR_PAGES = [*POLICIES, *MIGRATE, REQUESTS, SIMULATOR, page("design.md")]
+OUR_PAGES = [*POLICIES, *MIGRATE, REQUESTS, SIMULATOR, page("design.md"), page("explain.md")]
 EVENTS = {kind.__struct_config__.tag for kind in get_args(Event)}
 
 

@@ -23,6 +23,7 @@ COMMANDS = {
     "check": ("crossfade.cli.check:check", "Check a configuration and show what it amounts to."),
     "serve": ("crossfade.cli.serve:serve", "Run the gateway."),
     "try": ("crossfade.cli.try_:try_", "Send one request through a chain and show the walk."),
+    "explain": ("crossfade.cli.explain:explain_", "Show the plan for a request and its walk, without any call."),
     "demo": ("crossfade.cli.demo:demo", "Show fallback at work, with simulated providers."),
     "events": ("crossfade.cli.events:events", "Show what happened: requests, attempts, fallbacks."),
     "import": ("crossfade.cli.import_:import_", "Make a crossfade.yaml of another gateway's configuration."),
