@@ -102,7 +102,7 @@ def _items(message: Message) -> list[_Json]:
     if message.role != "assistant":
         return [{"role": message.role, "content": _content(message.parts, "input_text")}]
     items: list[_Json] = []
-    if message.refusal is not None:
+    if message.refusal:
         said = [_part(part, "output_text") for part in message.parts]
         items.append({"role": "assistant", "content": [*said, {"type": "refusal", "refusal": message.refusal}]})
     elif message.parts or not message.tool_calls:
