@@ -170,6 +170,8 @@ class _Talk:
         found = [Message(role="assistant", parts=tuple(self.parts(1)), tool_calls=calls, name=self.name())]
         for one in self.draw(st.permutations(wanted)):
             if self.draw(st.integers(0, 9)):
+                if not self.draw(st.integers(0, 7)):
+                    found.append(Message(role="user", parts=(self.text(),)))
                 said: list[Part] = [TextPart(text) for text in self.draw(st.lists(results, max_size=2))]
                 found.append(Message(role="tool", call_id=one, parts=(*said, *self.media()), name=self.name()))
         return found
