@@ -71,7 +71,7 @@ def _part(part: dict[str, Any]) -> Part:
                 return ImagePart(media_type=kind, data=data)
             return AudioPart(data, kind[6:]) if kind.startswith("audio/") else FilePart(media_type=kind, data=data)
         case {"fileData": {"fileUri": str(url), **rest}}:
-            is_image = rest.get("mimeType", "").startswith("image/")
+            is_image = str(rest.get("mimeType", "")).startswith("image/")
             return ImagePart(url=url) if is_image else FilePart(url=url)
         case _:
             raise AssertionError(part)

@@ -68,7 +68,7 @@ class Dialect(msgspec.Struct, frozen=True):
         return f"<Dialect {self.name}>"
 
 
-# --- edits of one kind -----------------------------------------------------------------------------------------
+# --- edits of one kind ----------------------------------------------------------------------------------------
 
 
 def _on_messages(edit: Callable[[list[Message]], Iterable[Message]]) -> Edit:
@@ -172,7 +172,7 @@ def _merged(messages: list[Message]) -> list[Message]:
     return found
 
 
-# --- OpenAI chat -------------------------------------------------------------------------------------------------
+# --- OpenAI chat ----------------------------------------------------------------------------------------------
 
 _MOST: Final = {"gpt-4.1": 32_768, "gpt-4o": 16_384}
 
@@ -270,7 +270,7 @@ OPENAI: Final = Dialect(
     ),
 )  # fmt: skip
 
-# --- Responses -----------------------------------------------------------------------------------------------------
+# --- Responses ------------------------------------------------------------------------------------------------
 
 
 def _one_turn(messages: list[Message]) -> Iterable[Message]:
@@ -343,7 +343,7 @@ RESPONSES: Final = Dialect(
     (Refusal("`n` > 1", "n", lambda request, _: request.n > 1),),
 )  # fmt: skip
 
-# --- Anthropic -------------------------------------------------------------------------------------------------------
+# --- Anthropic ------------------------------------------------------------------------------------------------
 
 _JSON_ONLY: Final = "Answer with one valid JSON object and nothing else: no other text and no code fence."
 _JSON_SCHEMA: Final = (
@@ -574,6 +574,10 @@ def _all_media(request: ChatRequest) -> list[Part]:
     return [part for message in request.messages for part in message.parts if not isinstance(part, TextPart)]
 
 
+def _is_audio(part: Part) -> bool:
+    return isinstance(part, AudioPart)
+
+
 def _is_by_id(part: Part) -> bool:
     return isinstance(part, FilePart) and part.file_id is not None
 
@@ -651,14 +655,14 @@ ANTHROPIC: Final = Dialect(
     ),
     (
         Refusal("`n` > 1", "n", lambda request, _: request.n > 1),
-        Refusal("audio", "messages", lambda request, _: any(isinstance(part, AudioPart) for part in _all_media(request))),
+        Refusal("audio", "messages", lambda request, _: any(map(_is_audio, _all_media(request)))),
         Refusal("files by id", "messages", lambda request, _: any(map(_is_by_id, _all_media(request)))),
         Refusal("other file types", "messages", lambda request, _: any(map(_is_unknown_file, _all_media(request)))),
         Refusal("messages without any content", "messages", _is_empty),
     ),
 )  # fmt: skip
 
-# --- Gemini ------------------------------------------------------------------------------------------------------------
+# --- Gemini ---------------------------------------------------------------------------------------------------
 
 
 def _gemini_result(message: Message) -> Message:

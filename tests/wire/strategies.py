@@ -31,7 +31,7 @@ from crossfade.core.exchange import (
     Usage,
 )
 
-# --- requests ------------------------------------------------------------------------------------------------
+# --- requests -------------------------------------------------------------------------------------------------
 
 
 def _json(value: object) -> bytes:
@@ -46,7 +46,9 @@ CLOSED: Final = _json(
     {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
 )
 """A schema that OpenAI takes for strict."""
-OPEN: Final = _json({"type": "object", "properties": {"a": {"type": "string", "minLength": 2}, "é": {"type": "number"}}})
+OPEN: Final = _json(
+    {"type": "object", "properties": {"a": {"type": "string", "minLength": 2}, "é": {"type": "number"}}}
+)
 FREE: Final = _json({"type": "object", "additionalProperties": {"type": "string"}})
 """A map of any names, which Anthropic's grammars have no words for."""
 UNTYPED: Final = _json({"properties": {"a": {"enum": ["x", "y"]}}})
@@ -64,7 +66,9 @@ ids: Final = st.sampled_from(["call_1", "toolu_2", "functions.look:0", "function
 such signs."""
 words: Final = st.sampled_from(["hello", "\tzwölf\n", "“x”", "\\ud83d", "🎈", "{}", "a\u2028b", " end "])
 blanks: Final = st.sampled_from(["", " ", "\n"])
-arguments: Final = st.sampled_from(["", "{}", '{"a":1}', '{ "a" : [1, 2.50] }', '{"é":"\\u00e9"}', "[1]", "null", "{cut"])
+arguments: Final = st.sampled_from(
+    ["", "{}", '{"a":1}', '{ "a" : [1, 2.50] }', '{"é":"\\u00e9"}', "[1]", "null", "{cut"]
+)
 results: Final = st.sampled_from(["", "12", "plain", '{"a":1}', '{ "b": [true] }', '{"result":"x"}', "{cut", "\n"])
 floats: Final = st.sampled_from([0.0, 0.25, 1.0, 1.5, 2.0])
 
@@ -216,13 +220,13 @@ requests: Final = st.builds(
 )
 """Any request; `others` name what its own dialect had and the canonical form has not."""
 
-# --- answers -------------------------------------------------------------------------------------------------
+# --- answers --------------------------------------------------------------------------------------------------
 
 said: Final = st.text(max_size=8).filter(lambda word: word.encode("utf-8", "ignore").decode() == word)
 finishes: Final = st.sampled_from(list(Finish))
 pieces: Final = st.text(alphabet='{}":a', min_size=1, max_size=4)
 """Pieces of arguments, which need not be JSON: an answer may be cut."""
-objects: Final = st.dictionaries(st.text("aé\"", max_size=2), st.integers() | said, max_size=2).map(
+objects: Final = st.dictionaries(st.text('aé"', max_size=2), st.integers() | said, max_size=2).map(
     lambda value: msgspec.json.encode(value).decode()
 )
 """Arguments as they should be."""

@@ -12,7 +12,6 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 
 from crossfade.core.errors import InvalidRequest
 from crossfade.core.exchange import ChatRequest, ImagePart, Message, TextPart, Tool, ToolCall
@@ -25,7 +24,7 @@ from crossfade.wire.openai_responses import write_request as write_responses
 from crossfade.wire.openai_writer import write_request as write_openai
 from tests.documents import page, tables_with
 from tests.wire import gemini_read
-from tests.wire.losses import ANTHROPIC, DIALECTS, GEMINI, OPENAI, RESPONSES, Dialect, after, normal
+from tests.wire.losses import ANTHROPIC, DIALECTS, OPENAI, RESPONSES, Dialect, after, normal
 from tests.wire.strategies import CLOSED, requests
 
 repeatable: Final = settings(
@@ -52,7 +51,7 @@ def target(model: str) -> Target:
     return Target(key=f"p/{model}#0", name=f"p/{model}", provider="p", model=model)
 
 
-# --- writing and reading, by dialect ---------------------------------------------------------------------------
+# --- writing and reading, by dialect --------------------------------------------------------------------------
 
 
 class Written(NamedTuple):
@@ -80,6 +79,7 @@ def responses(request: ChatRequest, model: str) -> Written:
     return Written(written.body, written.dropped)
 
 
+Json = dict[str, Any]
 WRITE: Final[Mapping[str, Callable[[ChatRequest, str], Written]]] = {
     "openai": openai,
     "anthropic": anthropic,
@@ -117,7 +117,7 @@ def written_or_refused(dialect: Dialect, request: ChatRequest, model: str) -> Wr
     return None
 
 
-# --- what stays whatever is lost ---------------------------------------------------------------------------------
+# --- what stays whatever is lost ------------------------------------------------------------------------------
 
 
 def marks(request: ChatRequest, roles: Collection[str]) -> list[str]:
@@ -150,7 +150,7 @@ def check_order(before: ChatRequest, now: ChatRequest) -> None:
     assert [call.name for message in now.messages for call in message.tool_calls] == names
 
 
-# --- requests ------------------------------------------------------------------------------------------------------
+# --- requests -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("dialect", "model"), AT_MODELS)
@@ -210,7 +210,9 @@ def many() -> list[ChatRequest]:
 
 
 ROWS: Final = [
-    pytest.param(dialect, loss.lost, id=f"{dialect.name}-{loss.lost}") for dialect in DIALECTS for loss in dialect.losses
+    pytest.param(dialect, loss.lost, id=f"{dialect.name}-{loss.lost}")
+    for dialect in DIALECTS
+    for loss in dialect.losses
 ]
 
 
@@ -268,3 +270,109 @@ def test_a_callers_request_loses_in_another_dialect_what_both_lose_and_no_more(
     assert normal(found) == normal(expected)
     assert set(written.dropped) == names
     check_order(request, found)
+
+
+# --- what only the caller's own dialect has -------------------------------------------------------------------
+
+
+def blocks(turns: list[Any]) -> list[Any]:
+    """The blocks of turns whose content is a list."""
+    return [block for turn in turns if isinstance(turn.get("content"), list) for block in turn["content"]]
+
+
+def cache_marks(body: Json) -> bool:
+    found = blocks(body["messages"])
+    for block in found:
+        block["cache_control"] = {"type": "ephemeral"}
+    return bool(found)
+
+
+def citations(body: Json) -> bool:
+    found = [block for block in blocks(body["messages"]) if block["type"] == "text"]
+    for block in found:
+        block["citations"] = [{"type": "page_location"}]
+    return bool(found)
+
+
+def failed_results(body: Json) -> bool:
+    found = [block for block in blocks(body["messages"]) if block["type"] == "tool_result" and block.get("content")]
+    for block in found:
+        block["is_error"] = True
+    return bool(found)
+
+
+def thinking(body: Json) -> bool:
+    found = [turn for turn in body["messages"] if turn["role"] == "assistant" and isinstance(turn["content"], list)]
+    for turn in found:
+        turn["content"][:0] = [
+            {"type": "thinking", "thinking": "hm", "signature": "AAAA"},
+            {"type": "redacted_thinking", "data": "AAAA"},
+        ]
+    return bool(found)
+
+
+def reasoning(body: Json) -> bool:
+    body["input"] = [{"type": "reasoning", "id": "rs_1", "summary": []}, *body["input"]]
+    return True
+
+
+def labels(body: Json) -> bool:
+    for number, item in enumerate(body["input"]):
+        item |= {"id": f"item_{number}", "status": "completed"}
+    return True
+
+
+def citing_words(body: Json) -> bool:
+    found = [part for part in blocks(body["input"]) if part["type"] == "output_text"]
+    for part in found:
+        part["annotations"] = [{"type": "url_citation"}]
+    return bool(found)
+
+
+def members(**fields: Any) -> Callable[[Json], bool]:
+    def add(body: Json) -> bool:
+        for name, value in fields.items():
+            body[name] = body.get(name, {}) | value if isinstance(value, dict) else value
+        return True
+
+    return add
+
+
+OWN: Final[list[tuple[str, str, Callable[[Json], bool], tuple[str, ...]]]] = [
+    ("openai", "unknown fields", members(service_tier="flex", prediction={"a": 1}), ("service_tier", "prediction")),
+    ("openai", "defaults", members(service_tier="auto", store=False, modalities=["text"]), ()),
+    ("anthropic", "`cache_control`", cache_marks, ("cache_control",)),
+    ("anthropic", "`citations`", citations, ("citations",)),
+    ("anthropic", "`is_error`", failed_results, ("is_error",)),
+    ("anthropic", "`thinking`, `redacted_thinking`", thinking, ()),
+    ("anthropic", "unknown fields", members(container="c", service_tier="auto"), ("container",)),
+    ("responses", "`reasoning` items", reasoning, ()),
+    ("responses", "ids, states and labels", labels, ()),
+    ("responses", "annotations", citing_words, ("annotations",)),
+    ("responses", "`store`", members(store=True, metadata={"a": "b"}), ("store", "metadata")),
+    ("responses", "`reasoning.summary`", members(reasoning={"summary": "auto"}), ("reasoning.summary",)),
+    ("responses", "`text.verbosity`", members(text={"verbosity": "low"}), ("text.verbosity",)),
+    ("responses", "`truncation`", members(truncation="auto", include=["a"]), ("truncation", "include")),
+    ("responses", "the default", members(store=False, truncation="disabled", background=False), ()),
+]
+"""What a caller may say and no other dialect has: how the page calls it, how it is said, and what is on record."""
+
+
+@pytest.mark.parametrize(("name", "lost", "add", "named"), OWN)
+def test_what_only_the_callers_dialect_has_is_lost_by_name_and_alone(
+    name: str, lost: str, add: Callable[[Json], bool], named: tuple[str, ...], many: list[ChatRequest]
+) -> None:
+    (dialect,) = [one for one in INBOUND if one.name == name]
+    model, seen = dialect.models[0], 0
+    for request in many:
+        if refusals(dialect, request, model):
+            continue
+        body = WRITE[name](request, model).body
+        own = msgspec.json.decode(body)
+        if add(own):
+            seen += 1
+            found = READ[name](msgspec.json.encode(own))
+            assert msgspec.structs.replace(found, others=()) == READ[name](body)
+            assert set(found.others) == set(named)
+    assert seen > 20
+    assert name == "openai" or lost.lower() in page(f"dialects/{name}.md").read_text().lower()
