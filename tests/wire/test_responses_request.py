@@ -518,3 +518,9 @@ def test_a_refusal_of_nothing_is_none() -> None:
     said = Message(role="assistant", parts=(TextPart("a"),), refusal="")
     body = json.loads(write_request(ChatRequest(messages=(said,)), target(), stream=False).body)
     assert body["input"] == [{"role": "assistant", "content": "a"}]
+
+
+def test_a_text_of_nothing_before_a_call_is_no_turn() -> None:
+    said = Message(role="assistant", parts=(TextPart(""),), tool_calls=(ToolCall("c", "f", "{}"),))
+    body = json.loads(write_request(ChatRequest(messages=(said,)), target(), stream=False).body)
+    assert [item["type"] for item in body["input"]] == ["function_call"]
