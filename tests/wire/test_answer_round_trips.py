@@ -23,7 +23,7 @@ from crossfade.wire.openai_response import write_completion
 from crossfade.wire.openai_stream import ChunkReader
 from tests.wire.strategies import answers, events, finishes, usages
 
-repeatable: Final = settings(derandomize=True, deadline=None, max_examples=200)
+repeatable: Final = settings(derandomize=True, deadline=None, max_examples=120)
 calls_in_order: Final = events.map(
     lambda given: sorted(given, key=lambda event: event.tools[0].index if event.tools else -1)
 )

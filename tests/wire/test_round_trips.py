@@ -28,7 +28,7 @@ from tests.wire.losses import ANTHROPIC, DIALECTS, OPENAI, RESPONSES, Dialect, a
 from tests.wire.strategies import CLOSED, requests
 
 repeatable: Final = settings(
-    derandomize=True, deadline=None, max_examples=120, suppress_health_check=[HealthCheck.too_slow]
+    derandomize=True, deadline=None, max_examples=90, suppress_health_check=[HealthCheck.too_slow]
 )
 PLAIN: Final = ChatRequest(
     messages=(
