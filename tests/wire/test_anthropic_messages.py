@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -1121,3 +1122,49 @@ def test_thinking_has_no_short_way() -> None:
     on = reader()
     on.feed(OPENED % b"thinking" + text_event("first"))
     assert on.more_text(SAID[1]) is None
+
+
+# --- conversations of other providers --------------------------------------------------------------------------
+
+
+def called(*ids: str) -> list[Message]:
+    calls = tuple(ToolCall(one, "f", "{}") for one in ids)
+    return [Message(role="assistant", tool_calls=calls), *[Message(role="tool", call_id=one) for one in ids]]
+
+
+def test_ids_that_differ_in_refused_signs_only_stay_two() -> None:
+    request = ChatRequest(messages=(Message(role="user", parts=(TextPart("x"),)), *called("a.b", "a_b", "a:b", "c.d")))
+    made = [json.loads(write_request(request, model="claude-sonnet-5-5", stream=False).body) for _ in "12"]
+    assert made[0] == made[1]
+    calls, results = [turn["content"] for turn in made[0]["messages"][1:]]
+    ids = [block["id"] for block in calls]
+    assert ids == [block["tool_use_id"] for block in results]
+    assert (ids[1], ids[3], len(set(ids))) == ("a_b", "c_d", 4)
+    assert all(re.fullmatch(r"[a-zA-Z0-9_-]+", one) for one in ids)
+
+
+@pytest.mark.parametrize("behind", [Message(role="system", parts=(TextPart("s"),)), Message(role="user")])
+def test_a_prefill_is_one_whatever_says_nothing_behind_it(behind: Message) -> None:
+    """No model thinks before it goes on from its own words: asked to, it refuses."""
+    said = (Message(role="user", parts=(TextPart("x"),)), Message(role="assistant", parts=(TextPart("So"),)), behind)
+    request = ChatRequest(messages=said, reasoning_effort="high", max_tokens=20_000)
+    for model in ("claude-sonnet-4-5", "claude-sonnet-4-6"):
+        assert "thinking" not in json.loads(write_request(request, model=model, stream=False).body)
+
+
+def test_a_word_of_the_user_behind_a_result_does_not_end_the_tool_loop() -> None:
+    """The turn begins with the result, and the API asks for the thinking before the call, which is not there."""
+    hello = Message(role="user", parts=(TextPart("x"),))
+    request = ChatRequest(messages=(hello, *called("c"), hello), reasoning_effort="high", max_tokens=20_000)
+    assert "thinking" not in json.loads(write_request(request, model="claude-sonnet-4-5", stream=False).body)
+
+
+@pytest.mark.parametrize(
+    ("choice", "dropped"),
+    [("auto", ()), ("none", ()), ("required", ("tool_choice",)), ("named", ("tool_choice",))],
+)
+def test_a_forced_call_without_tools_is_put_on_record(choice: Any, dropped: tuple[str, ...]) -> None:
+    hello = Message(role="user", parts=(TextPart("x"),))
+    request = ChatRequest(messages=(hello,), tool_choice=ToolChoice(choice, "f" if choice == "named" else None))
+    written = write_request(request, model="claude-sonnet-5-5", stream=False)
+    assert written.dropped == dropped and "tool_choice" not in json.loads(written.body)

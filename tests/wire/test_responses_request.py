@@ -513,3 +513,16 @@ def test_what_the_api_has_no_field_for_is_named() -> None:
     assert write_request(request, target(), stream=False).dropped == (
         *("z", "name", "stop", "top_k", "seed", "frequency_penalty", "presence_penalty", "logprobs", "top_logprobs"),
     )
+
+
+def test_a_refusal_of_nothing_is_none() -> None:
+    """Some servers write `"refusal": ""` where others write null; a part without text would be refused."""
+    said = Message(role="assistant", parts=(TextPart("a"),), refusal="")
+    body = json.loads(write_request(ChatRequest(messages=(said,)), target(), stream=False).body)
+    assert body["input"] == [{"role": "assistant", "content": "a"}]
+
+
+def test_a_text_of_nothing_before_a_call_is_no_turn() -> None:
+    said = Message(role="assistant", parts=(TextPart(""),), tool_calls=(ToolCall("c", "f", "{}"),))
+    body = json.loads(write_request(ChatRequest(messages=(said,)), target(), stream=False).body)
+    assert [item["type"] for item in body["input"]] == ["function_call"]

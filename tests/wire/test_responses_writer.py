@@ -23,6 +23,7 @@ from crossfade.wire.responses_stream import ResponsesStreamReader
 from crossfade.wire.responses_writer import MAX_KEPT, ResponseWriter
 from tests.recordings import load, needs_recordings, streams
 from tests.wire.responses_recorded import Answer, events_of
+from tests.wire.strategies import events, finishes, pieces, said
 
 ECHO = read_request(b'{"model":"m","input":"x","temperature":0.5}', {}).facts.echo
 USAGE = Usage(prompt=10, completion=7, cached=4, cache_write=2, reasoning=3)
@@ -271,24 +272,7 @@ def test_an_error_is_said_in_both_ways_of_the_api() -> None:
 
 # --- read back -----------------------------------------------------------------------------------------------
 
-WORDS = st.text(max_size=8).filter(lambda word: word.encode("utf-8", "ignore").decode() == word)
-ARGUMENTS = st.text(alphabet='{}":a', min_size=1, max_size=4)
-
-
-def piece_of_call(index: int, piece: str) -> StreamEvent:
-    return StreamEvent(tools=(ToolDelta(index=index, id=f"c{index}", name="f", arguments=piece),))
-
-
-EVENTS = st.lists(
-    st.one_of(
-        st.builds(StreamEvent, text=WORDS),
-        st.builds(StreamEvent, reasoning=WORDS),
-        st.builds(StreamEvent, refusal=WORDS),
-        st.builds(piece_of_call, st.integers(0, 2), ARGUMENTS),
-    ),
-    max_size=12,
-)
-FINISHES = st.sampled_from([Finish.STOP, Finish.LENGTH, Finish.CONTENT_FILTER])
+FINISHES = finishes.filter(lambda finish: finish is not Finish.TOOL_CALLS)
 
 
 def folded(events: list[StreamEvent]) -> Completion:
@@ -303,7 +287,7 @@ def meaning(choice: Choice) -> tuple[Any, ...]:
     return choice.text, choice.reasoning, choice.refusal, calls
 
 
-@given(EVENTS, FINISHES)
+@given(events, FINISHES)
 def test_a_stream_reads_back_as_it_was_written(given_events: list[StreamEvent], finish: Finish) -> None:
     given_events = [*given_events, StreamEvent(finish=finish, usage=USAGE)]
     writer = new_writer()
@@ -326,10 +310,10 @@ def test_a_stream_reads_back_as_it_was_written(given_events: list[StreamEvent], 
 @given(
     st.builds(
         Choice,
-        text=WORDS,
-        reasoning=WORDS,
-        refusal=WORDS,
-        tool_calls=st.lists(st.builds(ToolCall, st.uuids().map(str), WORDS, ARGUMENTS), max_size=2).map(tuple),
+        text=said,
+        reasoning=said,
+        refusal=said,
+        tool_calls=st.lists(st.builds(ToolCall, st.uuids().map(str), said, pieces), max_size=2).map(tuple),
         finish=FINISHES,
     )
 )

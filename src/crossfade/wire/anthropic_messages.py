@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -107,6 +108,7 @@ class _Writer:
 
     def __init__(self, request: ChatRequest, traits: ModelTraits):
         self.request, self.traits = request, traits
+        self.turns = _turns(request.messages)
         self.dropped: list[str] = []
         self.instructions: list[str] = []
 
@@ -136,6 +138,8 @@ class _Writer:
     def write_tools(self, body: dict[str, Any]) -> None:
         tools = [_tool(tool) for tool in self.request.tools]
         if not tools:
+            if self.request.tool_choice is not None and self.request.tool_choice.mode in ("required", "named"):
+                self.dropped.append("tool_choice")
             # A history with calls needs definitions; the model may not use them, since the caller gave none.
             names = dict.fromkeys(call.name for message in self.request.messages for call in message.tool_calls)
             if names:
@@ -207,13 +211,13 @@ class _Writer:
                 self.dropped.append("reasoning_effort")
 
     def _ends_in_assistant(self) -> bool:
-        return bool(self.request.messages) and self.request.messages[-1].role == "assistant"
+        return bool(self.turns) and self.turns[-1]["role"] == "assistant"
 
     def _may_think_by_budget(self, body: dict[str, Any]) -> bool:
         """Not with a forced call, nor a prefill, nor inside a tool loop, whose thinking blocks we do not have."""
         if body.get("tool_choice", {}).get("type") in ("any", "tool") or self._ends_in_assistant():
             return False
-        return not self.request.messages or self.request.messages[-1].role != "tool"
+        return not self.turns or self.turns[-1]["content"][0]["type"] != "tool_result"
 
     def write_sampling(self, body: dict[str, Any]) -> None:
         request, traits = self.request, self.traits
@@ -261,7 +265,7 @@ class _Writer:
 
     def write_conversation(self, body: dict[str, Any]) -> None:
         system = _system(self.request.messages) + [_text(text) for text in self.instructions]
-        turns = _turns(self.request.messages)
+        turns = self.turns
         if not turns and system:
             turns, system = [{"role": "user", "content": system}], []
         if not turns:
@@ -346,14 +350,15 @@ def _system(messages: Iterable[Message]) -> list[_Block]:
     return blocks
 
 
-def _turns(messages: Iterable[Message]) -> list[dict[str, Any]]:
+def _turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """Turns of alternating roles, none of them empty; results of tools stand first in theirs."""
     turns: list[dict[str, Any]] = []
+    ids = _call_ids(messages)
     for message in messages:
         if message.role == "system":
             continue
         role = "assistant" if message.role == "assistant" else "user"
-        blocks = _blocks_of(message)
+        blocks = _blocks_of(message, ids)
         if not blocks:
             continue
         if turns and turns[-1]["role"] == role:
@@ -368,9 +373,9 @@ def _turns(messages: Iterable[Message]) -> list[dict[str, Any]]:
     return turns
 
 
-def _blocks_of(message: Message) -> list[_Block]:
+def _blocks_of(message: Message, ids: Mapping[str, str]) -> list[_Block]:
     if message.role == "tool":
-        return [_tool_result(message)]
+        return [_tool_result(message, ids)]
     if message.role == "user":
         return _parts(message.parts)
     texts = [part.text for part in message.parts if isinstance(part, TextPart)]
@@ -378,7 +383,7 @@ def _blocks_of(message: Message) -> list[_Block]:
         raise InvalidRequest("an assistant message holds text and tool calls only", param="messages")
     if message.refusal:
         texts.append(message.refusal)
-    return [_text(text) for text in texts if text.strip()] + [_tool_use(call) for call in message.tool_calls]
+    return [_text(text) for text in texts if text.strip()] + [_tool_use(call, ids) for call in message.tool_calls]
 
 
 def _parts(parts: Iterable[Part]) -> list[_Block]:
@@ -440,13 +445,29 @@ def _plain_text(data: str) -> str:
 _BAD_ID = re.compile(r"[^a-zA-Z0-9_-]")
 
 
-def _call_id(text: str) -> str:
-    """Ids of other providers have characters that the API refuses; call and result are changed alike."""
-    return _BAD_ID.sub("_", text) or "call"
+def _call_ids(messages: Iterable[Message]) -> Mapping[str, str]:
+    """For each id of a call one that the API takes: other providers' have signs that it refuses. Call and result are
+    changed alike, and two that differ only in such signs stay two."""
+    given: dict[str, None] = {}
+    for message in messages:
+        given.update(dict.fromkeys([call.id for call in message.tool_calls]))
+        if message.role == "tool":
+            given[message.call_id] = None
+    ids: dict[str, str] = {}
+    taken = {text for text in given if text and not _BAD_ID.search(text)}
+    for text in given:
+        made = text
+        if text not in taken:
+            made = _BAD_ID.sub("_", text) or "call"
+            if made in taken:
+                made += "_" + hashlib.blake2s(text.encode("utf-8", "replace"), digest_size=6).hexdigest()
+        ids[text] = made
+        taken.add(made)
+    return ids
 
 
-def _tool_use(call: ToolCall) -> _Block:
-    return {"type": "tool_use", "id": _call_id(call.id), "name": call.name, "input": _input(call.arguments)}
+def _tool_use(call: ToolCall, ids: Mapping[str, str]) -> _Block:
+    return {"type": "tool_use", "id": ids[call.id], "name": call.name, "input": _input(call.arguments)}
 
 
 def _input(arguments: str) -> Any:
@@ -460,8 +481,8 @@ def _input(arguments: str) -> Any:
     return msgspec.Raw(arguments.encode()) if is_object else {"arguments": arguments}
 
 
-def _tool_result(message: Message) -> _Block:
-    block: _Block = {"type": "tool_result", "tool_use_id": _call_id(message.call_id)}
+def _tool_result(message: Message, ids: Mapping[str, str]) -> _Block:
+    block: _Block = {"type": "tool_result", "tool_use_id": ids[message.call_id]}
     if content := _parts(message.parts):
         block["content"] = _short(content)
     return block

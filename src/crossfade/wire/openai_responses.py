@@ -102,11 +102,11 @@ def _items(message: Message) -> list[_Json]:
     if message.role != "assistant":
         return [{"role": message.role, "content": _content(message.parts, "input_text")}]
     items: list[_Json] = []
-    if message.refusal is not None:
+    if message.refusal:
         said = [_part(part, "output_text") for part in message.parts]
         items.append({"role": "assistant", "content": [*said, {"type": "refusal", "refusal": message.refusal}]})
-    elif message.parts or not message.tool_calls:
-        items.append({"role": "assistant", "content": _content(message.parts, "output_text")})
+    elif (content := _content(message.parts, "output_text")) or not message.tool_calls:
+        items.append({"role": "assistant", "content": content})
     for call in message.tool_calls:
         made: _Json = {"type": "function_call", "call_id": call_id_of(call.id), "name": call.name}
         items.append(made | {"arguments": call.arguments or "{}"})
