@@ -31,8 +31,6 @@ late meanwhile, since the machine had other things to do, is allowed beside it."
 
 OPT_IN_OR_DEFECT = {"400", "401", "403", "413", "422", "status", "content_filter", "length", "filter", "refusal"}
 """Faults that do not fall back by default from the first target: they have tests of their own."""
-WHOLE_ANYHOW = {"short_body"}
-"""All of the answer is there, and a stream says so: see the tests of what is accepted."""
 
 Outcomes = dict[Case, Outcome | BaseException]
 
@@ -128,5 +126,5 @@ def test_each_dialect_stands_in_for_each_other_at_every_endpoint() -> None:
 
 def test_every_fault_of_the_simulator_has_a_place() -> None:
     named = {row.fault.partition(";")[0].partition("@")[0].strip() for row in ROWS}
-    others = {kind for kind, fault in FAULTS.items() if not fault.is_legit} - OPT_IN_OR_DEFECT - WHOLE_ANYHOW
+    others = {kind for kind, fault in FAULTS.items() if not fault.is_legit} - OPT_IN_OR_DEFECT
     assert others <= named
