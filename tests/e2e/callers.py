@@ -17,6 +17,7 @@ from tests.e2e.harness import TEXT, Stage
 
 DIALECTS = ("openai", "responses:gpt-5.5", "anthropic", "gemini")
 """Of models that all differ: a cut stream would rather be gone on with by the same model than by the next one."""
+SEVERAL = "How is the weather everywhere? [[tools:3]]"
 TEXTS = ["The otters sleep", "in the last of the sun"]
 
 
@@ -32,8 +33,9 @@ class Heard(msgspec.Struct, frozen=True):
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """`ask` asks route `chat` for something (`plain`, `json`, `tools`), streamed or not. `ends` are what sound answers
-    end with: one in words, one with a call. `dialects` are those of providers that can answer."""
+    """`ask` asks route `chat` for something (`plain`, `json`, `tools`, `parallel`: several calls at once), streamed or
+    not. `ends` are what sound answers end with: one in words, one with calls. `dialects` are those of providers that
+    can answer."""
 
     ask: Callable[[Stage, str, bool], Awaitable[Heard]]
     endpoint: str
@@ -44,13 +46,15 @@ class Caller(msgspec.Struct, frozen=True):
     def check(self, what: str, heard: Heard) -> None:
         """The healthy answer, whole and exactly once."""
         assert heard.items == (VECTORS if self.endpoint == "embeddings" else WHOLE[what])
-        assert heard.end == self.ends[what == "tools"]
+        assert heard.end == self.ends[what in ("tools", "parallel")]
 
 
+CALL = ("weather", {"city": "text", "days": 1})
 WHOLE: dict[str, list[Any]] = {
     "plain": [TEXT],
     "json": [{"name": "text", "age": 1}],
-    "tools": [("weather", {"city": "text", "days": 1})],
+    "tools": [CALL],
+    "parallel": [CALL] * 3,
 }
 VECTORS = [vector_of(text) for text in TEXTS]
 
@@ -63,6 +67,7 @@ async def ask_chat(stage: Stage, what: str, stream: bool) -> Heard:
     fields: dict[str, dict[str, Any]] = {
         "json": {"response_format": harness.JSON_SCHEMA},
         "tools": {"tools": [harness.WEATHER], "tool_choice": "required"},
+        "parallel": {"tools": [harness.WEATHER], "messages": [{"role": "user", "content": SEVERAL}]},
     }
     answer = await stage.ask(stream=stream, **fields.get(what, {}))
     harness.check_usage(answer)
@@ -75,6 +80,7 @@ async def ask_messages(stage: Stage, what: str, stream: bool) -> Heard:
     fields: dict[str, dict[str, Any]] = {
         "json": {"output_config": messages.FORMAT},
         "tools": {"tools": [messages.WEATHER], "tool_choice": {"type": "any"}},
+        "parallel": {"tools": [messages.WEATHER], "messages": [{"role": "user", "content": SEVERAL}]},
     }
     answer = await messages.ask(stage, stream=stream, **fields.get(what, {}))
     assert answer.error is None, answer.error
@@ -92,6 +98,7 @@ async def ask_responses(stage: Stage, what: str, stream: bool) -> Heard:
     fields: dict[str, dict[str, Any]] = {
         "json": {"text": responses.FORMAT},
         "tools": {"tools": [responses.TOOL], "tool_choice": "required"},
+        "parallel": {"tools": [responses.TOOL], "input": SEVERAL},
     }
     answer = await responses.ask(stage, stream=stream, **fields.get(what, {}))
     responses.check_usage(answer)

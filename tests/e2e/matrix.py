@@ -26,9 +26,9 @@ MODES = ("buffered", "assembled", "streamed")
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A fault as it is scheduled, what it has to be recorded as, and what is asked meanwhile (`plain`, `json`,
-    `tools`). `joined`: the dialects whose streams it strikes in mid-answer, so that another one goes on with them.
-    `modes`: those in which it strikes at all."""
+    """A fault as it is scheduled, what it has to be recorded as, and what is asked meanwhile (see `callers.Caller`).
+    `joined`: the dialects whose streams it strikes in mid-answer, so that another one goes on with them. `modes`:
+    those in which it strikes at all."""
 
     fault: str
     reasons: frozenset[R]
@@ -101,6 +101,7 @@ ROWS = [
     *[row(f"cut@{at}", *CUT, ask="tools") for at in ("first", "middle", "last")],
     *[row(f"cut@{at}", *CUT, ask="json") for at in ("first", "middle", "last")],
     *[row(f"cut_clean@{at}", *CUT, ask=ask) for at in ("middle", "last") for ask in ("tools", "json")],
+    *[row(f"cut_clean@{at}", *CUT, ask="parallel") for at in ("first", "middle", "last")],
     *[row("error_event@middle", R.SERVER_ERROR, ask=ask) for ask in ("tools", "json")],
     *[row("stall@middle", *STALLED, ask=ask) for ask in ("tools", "json")],
     row("comments_only; seconds=0.3", R.TIMEOUT),

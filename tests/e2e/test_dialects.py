@@ -1,5 +1,5 @@
-"""A target of each dialect in one chain, each of them before each other: the same conversation falls over from each to each, and
-the shape of the answer tells nobody which of them gave it."""
+"""A target of each dialect in one chain, each of them before each other: the same conversation falls over from each to
+each, and the shape of the answer tells nobody which of them gave it."""
 
 from __future__ import annotations
 
