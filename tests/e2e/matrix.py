@@ -101,6 +101,7 @@ ROWS = [
     *[row(f"cut@{at}", *CUT, ask="tools") for at in ("first", "middle", "last")],
     *[row(f"cut@{at}", *CUT, ask="json") for at in ("first", "middle", "last")],
     *[row(f"cut_clean@{at}", *CUT, ask=ask) for at in ("middle", "last") for ask in ("tools", "json")],
+    row("cut_clean@start", *CUT, ask="thinking"),
     *[row(f"cut_clean@{at}", *CUT, ask="parallel") for at in ("first", "middle", "last")],
     *[row("error_event@middle", R.SERVER_ERROR, ask=ask) for ask in ("tools", "json")],
     *[row("stall@middle", *STALLED, ask=ask) for ask in ("tools", "json")],

@@ -99,6 +99,7 @@ def check_headers(heard: Heard, row: RequestEnded, place: int) -> None:
     joined = heard.extra.get("joined", [])
     served = row.attempts[-1].target if not joined else joined[0]["from"]
     assert f"{headers['x-crossfade-provider']}/{headers['x-crossfade-model']}" == served
+    assert heard.model == headers["x-crossfade-model"], "the answer bears the name of another"
     fallbacks = place + 1 - len(joined)
     assert headers["x-crossfade-fallbacks"] == str(fallbacks)
     assert int(headers["x-crossfade-attempts"]) == len([a for a in row.attempts if a.mode != "continue"])
