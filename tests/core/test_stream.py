@@ -110,10 +110,13 @@ def test_text_leaves_at_once_and_the_finish_with_the_end() -> None:
     assert stream.checked[0].choices[0].text == " \nHello you"
 
 
-@pytest.mark.parametrize("begun", [StreamEvent(is_open=True, in_block=True), StreamEvent(has_other_content=True)])
+@pytest.mark.parametrize(
+    "begun",
+    [StreamEvent(is_open=True, in_block=True, raw=b"raw"), StreamEvent(has_other_content=True, raw=b"raw")],
+    ids=["a block", "a citation"],
+)
 def test_what_has_no_words_in_another_dialect_commits_to_nothing(begun: StreamEvent) -> None:
     """It would be taken for begun, under this stream's name, by whoever writes the next one's answer."""
-    begun.raw = b"raw"
     stream = Stream().feed(ROLE, begun)
     assert not stream.gate.committed and stream.gate.content_at, "the upstream is at work"
     assert Stream(passes=True).feed(ROLE, begun).gate.committed, "these bytes are out"
