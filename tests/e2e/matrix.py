@@ -17,7 +17,7 @@ import msgspec
 from crossfade.core.events import FallbackTriggered, RequestEnded
 from crossfade.core.failure import FailureReason as R
 from crossfade.simulator.thread import ProviderSimulator
-from tests.e2e.callers import CALLERS, DIALECTS, Heard
+from tests.e2e.callers import CALLERS, DIALECTS, Caller, Heard
 from tests.e2e.harness import QUICK, chain_stage, target
 from tests.e2e.pulse import Pulse
 
@@ -28,13 +28,14 @@ MODES = ("buffered", "assembled", "streamed")
 class Row(msgspec.Struct, frozen=True):
     """A fault as it is scheduled, what it has to be recorded as, and what is asked meanwhile (see `callers.Caller`).
     `joined`: the dialects whose streams it strikes in mid-answer, so that another one goes on with them. `modes`:
-    those in which it strikes at all."""
+    those in which it strikes at all; `places`: those from which the walk goes on."""
 
     fault: str
     reasons: frozenset[R]
     ask: str = "plain"
     joined: tuple[str, ...] = ()
     modes: tuple[str, ...] = MODES
+    places: tuple[int, ...] = (0, 1, 2)
 
     def joins(self, dialect: str) -> bool:
         return dialect in self.joined
@@ -53,7 +54,15 @@ BROKEN = (R.STREAM_INTERRUPTED, R.PROTOCOL_ERROR)
 CUT = (*BROKEN, R.MALFORMED_OUTPUT)
 STALLED = (R.STREAM_STALLED, R.TIMEOUT)
 
+LATER = (1, 2)
+"""At the first target these are the caller's own faults, at a later one that target's defects."""
+
 ROWS = [
+    row("400", R.INVALID_REQUEST, places=LATER),
+    row("401", R.AUTH_ERROR, places=LATER),
+    row("403", R.AUTH_ERROR, places=LATER),
+    row("413", R.INVALID_REQUEST, places=LATER),
+    row("422", R.INVALID_REQUEST, places=LATER),
     row("402", R.QUOTA_EXHAUSTED, R.RATE_LIMIT),
     row("404", R.MODEL_UNAVAILABLE),
     row("408", R.SERVER_ERROR),
@@ -140,13 +149,18 @@ class Case(msgspec.Struct, frozen=True):
 
 def cases() -> Iterator[Case]:
     for inbound, caller in CALLERS.items():
-        rows = [row for row in ROWS if caller.is_streamed or (row.ask == "plain" and "buffered" in row.modes)]
-        for (number, row), failing in itertools.product(enumerate(rows), caller.dialects):
-            for turn, mode in enumerate(row.modes if caller.is_streamed else ("buffered",)):
-                for place in range(len(POSITIONS)) if inbound == "chat" else ((number // 3) % 3,):
-                    place = min(place, len(caller.dialects) - 2)
-                    chain = chain_around(failing, caller.dialects, place, number + turn + place)
-                    yield Case(row, inbound, chain, place, mode)
+        for number, row in enumerate(row for row in ROWS if is_met(row, caller)):
+            places = row.places if inbound == "chat" else (row.places[number // 3 % len(row.places)],)
+            modes = row.modes if caller.is_streamed else ("buffered",)
+            for failing, (turn, mode), place in itertools.product(caller.dialects, enumerate(modes), places):
+                place = min(place, len(caller.dialects) - 2)
+                chain = chain_around(failing, caller.dialects, place, number + turn + place)
+                yield Case(row, inbound, chain, place, mode)
+
+
+def is_met(row: Row, caller: Caller) -> bool:
+    """Whether it can happen to this caller; embeddings are asked for plainly, and of two targets at most."""
+    return caller.is_streamed or (row.ask == "plain" and "buffered" in row.modes and 0 in row.places)
 
 
 def chain_around(failing: str, dialects: tuple[str, ...], place: int, turn: int) -> tuple[str, ...]:
