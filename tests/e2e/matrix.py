@@ -149,10 +149,11 @@ class Case(msgspec.Struct, frozen=True):
 
 def cases() -> Iterator[Case]:
     for inbound, caller in CALLERS.items():
-        for number, row in enumerate(row for row in ROWS if is_met(row, caller)):
-            places = row.places if inbound == "chat" else (row.places[number // 3 % len(row.places)],)
+        rows = [row for row in ROWS if is_met(row, caller)]
+        for (number, row), (at, failing) in itertools.product(enumerate(rows), enumerate(caller.dialects)):
+            places = row.places if inbound == "chat" else (row.places[(number + at) % len(row.places)],)
             modes = row.modes if caller.is_streamed else ("buffered",)
-            for failing, (turn, mode), place in itertools.product(caller.dialects, enumerate(modes), places):
+            for (turn, mode), place in itertools.product(enumerate(modes), places):
                 place = min(place, len(caller.dialects) - 2)
                 chain = chain_around(failing, caller.dialects, place, number + turn + place)
                 yield Case(row, inbound, chain, place, mode)

@@ -1,9 +1,10 @@
 """Every way to fail, of a provider of every dialect, at every endpoint, buffered, assembled and streamed: the healthy
 answer of a provider of another dialect, whole and exactly once, in the caller's own form.
 
-At `/v1/chat/completions` each case is played at every place of a chain of four but the last; at the other endpoints
-the place goes round from row to row. Embeddings are a chain of two, the dialects that have them, and what a buffered
-answer can meet. The cases run concurrently, since many of them are about waiting.
+At `/v1/chat/completions` each dialect fails in each way at every place of a chain of four but the last; at the other
+endpoints the place goes round from dialect to dialect, so that each way to fail is met at each place. Embeddings are
+a chain of two, the dialects that have them, and what a buffered answer can meet. The cases run concurrently, since
+many of them are about waiting.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from crossfade.simulator.faults import FAULTS
 from crossfade.simulator.thread import ProviderSimulator
 from tests.e2e.callers import CALLERS, Heard
 from tests.e2e.harness import TEXT, gathered, run
-from tests.e2e.matrix import CASES, NAMES, ROWS, Case, Outcome, play
+from tests.e2e.matrix import CASES, NAMES, ROWS, Case, Outcome, Row, play
 from tests.e2e.pulse import Pulse
 
 LIMIT = 2.0
@@ -117,10 +118,18 @@ def check_joins(case: Case, heard: Heard, row: RequestEnded) -> None:
 
 
 def test_each_dialect_stands_in_for_each_other_at_every_endpoint() -> None:
-    """And each of them fails in every way in every mode."""
+    """And each of them fails in every way, which is met at every place."""
     pairs: dict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
+    places: dict[tuple[str, Row, str], set[int]] = defaultdict(set)
+    failing: dict[tuple[str, Row, str], set[str]] = defaultdict(set)
     for case in CASES:
         pairs[case.inbound, case.mode].add((case.failing, case.healthy))
+        places[case.inbound, case.row, case.mode].add(case.place)
+        failing[case.inbound, case.row, case.mode].add(case.failing)
+    for (inbound, row, _), found in places.items():
+        assert found == ({0} if inbound == "embeddings" else {*row.places})
+    for (inbound, _, _), dialects in failing.items():
+        assert dialects == {*CALLERS[inbound].dialects}
     for inbound, mode in pairs:
         assert pairs[inbound, mode] == set(itertools.permutations(CALLERS[inbound].dialects, 2))
 
