@@ -111,6 +111,20 @@ def test_text_leaves_at_once_and_the_finish_with_the_end() -> None:
 
 
 @pytest.mark.parametrize(
+    "begun",
+    [StreamEvent(is_open=True, in_block=True, raw=b"raw"), StreamEvent(has_other_content=True, raw=b"raw")],
+    ids=["a block", "a citation"],
+)
+def test_what_has_no_words_in_another_dialect_commits_to_nothing(begun: StreamEvent) -> None:
+    """It would be taken for begun, under this stream's name, by whoever writes the next one's answer."""
+    stream = Stream().feed(ROLE, begun)
+    assert not stream.gate.committed and stream.gate.content_at, "the upstream is at work"
+    assert Stream(passes=True).feed(ROLE, begun).gate.committed, "these bytes are out"
+    stream.feed(text("So"))
+    assert stream.gate.committed and "".join(stream.out) == "So"
+
+
+@pytest.mark.parametrize(
     ("commit", "sent"),
     [
         (CommitPolicy(), ["He", "llo"]),

@@ -52,25 +52,6 @@ def test_every_form_of_vectors_from_every_dialect(
     run(main())
 
 
-FAULTS = (
-    "402 404 408 429 quota 500 502 503 504 529 html_500 redirect refuse reset close silence garbage big_head half_head"
-    " bad_chunk bad_gzip short_body early_eof empty no_choices malformed html truncated_json error_in_200 cut cut_reset"
-    " stall"
-).split()
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_provider_that_fails_is_passed_over(simulator: ProviderSimulator, fault: str) -> None:
-    async def main() -> None:
-        async with chain_stage(simulator, ONE_MODEL, "attempt_timeout: 2s, retry: {delay: 0}") as stage:
-            stage.schedule("a", then=fault)
-            assert await vectors(stage) == WANTED
-            row = stage.record.last
-            assert row.fallbacks == 1 and row.served == f"{stage.mark}b/{MODEL}"
-
-    run(main())
-
-
 def test_a_bad_request_and_a_failed_chain_are_told_as_everywhere(simulator: ProviderSimulator) -> None:
     async def main() -> None:
         async with chain_stage(simulator, ONE_MODEL, "retry: {delay: 0}") as stage:

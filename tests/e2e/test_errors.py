@@ -65,7 +65,7 @@ FIRST = {
 def test_the_first_target_s_refusal_is_the_answer(simulator: ProviderSimulator, fault: str, mode: str) -> None:
     async def main() -> None:
         status, reason, kind = FIRST[fault]
-        for dialect in ("openai", "anthropic", "gemini"):
+        for dialect in ("openai", "responses", "anthropic", "gemini"):
             async with chain_stage(simulator, {"a": dialect, "b": "openai"}, route(mode)) as stage:
                 stage.schedule("a", then=fault)
                 error = await refused(stage, stream=mode == "streamed")
@@ -89,10 +89,10 @@ def test_a_blocked_prompt_is_the_answer(simulator: ProviderSimulator, mode: str)
     """OpenAI refuses with a 400, Anthropic and Gemini in the answer; no other provider sees the prompt."""
 
     async def main() -> None:
-        for dialect in ("openai", "anthropic", "gemini"):
+        for dialect in ("openai", "responses", "anthropic", "gemini"):
             async with chain_stage(simulator, {"a": dialect, "b": "openai"}, route(mode)) as stage:
                 stage.schedule("a", then="content_filter")
-                if dialect == "openai":
+                if dialect in ("openai", "responses"):
                     error = await refused(stage, stream=mode == "streamed")
                     assert error.status_code == 400 and error.code == "content_filter"
                 else:

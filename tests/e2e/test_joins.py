@@ -33,6 +33,7 @@ from tests.e2e.harness import (
     words,
 )
 
+DIALECTS = ("openai", "responses", "anthropic", "gemini")
 THREE = {"a": "openai", "b": "anthropic", "c": "gemini"}
 ARGUMENTS = '{"city":"Paris","days":3}'
 
@@ -63,8 +64,8 @@ def joins_of(answer: Answer) -> list[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize("continuation", ["honour", "replay"])
-@pytest.mark.parametrize("second", ["openai", "anthropic", "gemini"])
-@pytest.mark.parametrize("first", ["openai", "anthropic", "gemini"])
+@pytest.mark.parametrize("second", DIALECTS)
+@pytest.mark.parametrize("first", DIALECTS)
 def test_a_cut_stream_is_gone_on_with(simulator: ProviderSimulator, first: str, second: str, continuation: str) -> None:
     async def main() -> None:
         async with chain_stage(simulator, {"a": first, "b": second}) as stage:
@@ -210,7 +211,7 @@ def test_what_a_target_without_prefill_is_asked(simulator: ProviderSimulator) ->
     run(main())
 
 
-@pytest.mark.parametrize("dialect", ["openai", "anthropic", "gemini"])
+@pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_target_declared_for_prefill_goes_on_from_it(simulator: ProviderSimulator, dialect: str) -> None:
     async def main() -> None:
         async with chain_stage(simulator, {"a": "openai", "b": dialect}, more={"b": "prefill: true"}) as stage:
@@ -258,8 +259,8 @@ def test_a_prefill_that_is_refused_or_answered_with_nothing_proves_nothing(simul
 # --- clean starts --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("second", ["openai", "anthropic", "gemini"])
-@pytest.mark.parametrize("first", ["openai", "anthropic", "gemini"])
+@pytest.mark.parametrize("second", DIALECTS)
+@pytest.mark.parametrize("first", DIALECTS)
 def test_after_nothing_but_reasoning_the_answer_is_begun_anew(
     simulator: ProviderSimulator, first: str, second: str
 ) -> None:

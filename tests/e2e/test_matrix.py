@@ -1,213 +1,85 @@
-"""Every way to fail, at every place of a chain of four but the last, buffered, assembled and streamed: the healthy
-answer, whole and exactly once.
+"""Every way to fail, of a provider of every dialect, at every endpoint, buffered, assembled and streamed: the healthy
+answer of a provider of another dialect, whole and exactly once, in the caller's own form.
 
-The cases run concurrently, since many of them are about waiting; each has a gateway and providers of its own.
+At `/v1/chat/completions` each dialect fails in each way at every place of a chain of four but the last; at the other
+endpoints the place goes round from dialect to dialect, so that each way to fail is met at each place. Embeddings are
+a chain of two, the dialects that have them, and what a buffered answer can meet. The cases run concurrently, since
+many of them are about waiting.
 """
 
 from __future__ import annotations
 
-import json
-from typing import Any
+import asyncio
+import itertools
+from collections import defaultdict
 
-import msgspec
 import pytest
 
-from crossfade.core.events import AttemptRow, FallbackTriggered, RequestEnded
+from crossfade.core.events import AttemptRow, RequestEnded
 from crossfade.core.failure import FailureReason as R
 from crossfade.simulator.faults import FAULTS
 from crossfade.simulator.thread import ProviderSimulator
-from tests.e2e.harness import (
-    JSON_SCHEMA,
-    QUICK,
-    TEXT,
-    WEATHER,
-    Answer,
-    chain_stage,
-    check_usage,
-    gathered,
-    run,
-)
+from tests.e2e.callers import CALLERS, Heard
+from tests.e2e.harness import TEXT, gathered, run
+from tests.e2e.matrix import CASES, NAMES, ROWS, Case, Outcome, Row, play
 from tests.e2e.pulse import Pulse
 
-CHAIN = {"a": "openai", "b": "anthropic", "c": "gemini", "d": "openai:gpt-5.4-mini"}
-POSITIONS = {"first": 0, "middle": 1, "last_but_one": 2}
-MODES = ("buffered", "assembled", "streamed")
 LIMIT = 2.0
 """Seconds of every timer, as `QUICK` has them."""
 MOST = 2.5
 """Seconds that one failed target may cost with timers of 2 s, by the gateway's own record. What the loop itself was
 late meanwhile, since the machine had other things to do, is allowed beside it."""
 
+OPT_IN = {"status", "content_filter", "length", "filter", "refusal"}
+"""Faults that do not fall back by default, or whose status says whether they do: they have tests of their own."""
 
-class Row(msgspec.Struct, frozen=True):
-    """A fault as it is scheduled, what it has to be recorded as, and what is asked meanwhile (`plain`, `json`,
-    `tools`). `joins`: where it strikes a stream in mid-answer, another one goes on with it. `modes`: those in which
-    it strikes at all."""
-
-    fault: str
-    reasons: frozenset[R]
-    ask: str = "plain"
-    joins: bool = False
-    modes: tuple[str, ...] = MODES
-
-
-def row(fault: str, *reasons: R, ask: str = "plain", joins: bool = False, modes: tuple[str, ...] = MODES) -> Row:
-    return Row(fault, frozenset(reasons), ask, joins, modes)
-
-
-BROKEN = (R.STREAM_INTERRUPTED, R.PROTOCOL_ERROR)
-CUT = (*BROKEN, R.MALFORMED_OUTPUT)
-STALLED = (R.STREAM_STALLED, R.TIMEOUT)
-
-ROWS = [
-    row("402", R.QUOTA_EXHAUSTED, R.RATE_LIMIT),
-    row("404", R.MODEL_UNAVAILABLE),
-    row("408", R.SERVER_ERROR),
-    row("429", R.RATE_LIMIT),
-    row("429; retry_after=3", R.RATE_LIMIT),
-    row("quota", R.QUOTA_EXHAUSTED, R.RATE_LIMIT),
-    row("500", R.SERVER_ERROR),
-    row("502", R.SERVER_ERROR, R.OVERLOADED),  # in Gemini's words it is the latter
-    row("503", R.OVERLOADED),
-    row("504", R.SERVER_ERROR),
-    row("529", R.OVERLOADED),
-    row("context", R.CONTEXT_OVERFLOW),
-    row("html_500", R.SERVER_ERROR),
-    row("redirect", R.PROTOCOL_ERROR),
-    row("dead_port", R.CONNECT_ERROR),
-    row("refuse", *BROKEN, R.CONNECT_ERROR),
-    row("reset", R.PROTOCOL_ERROR),
-    row("close", R.PROTOCOL_ERROR),
-    row("silence", R.TIMEOUT),
-    row("slow_head; seconds=0.5", R.TIMEOUT),
-    row("garbage", R.PROTOCOL_ERROR),
-    row("big_head", R.PROTOCOL_ERROR),
-    row("half_head", R.PROTOCOL_ERROR),
-    row("bad_chunk", *BROKEN, joins=True),
-    row("bad_gzip", R.PROTOCOL_ERROR, R.MALFORMED_OUTPUT),
-    row("early_eof", *BROKEN, joins=True),
-    row("empty", R.EMPTY_OUTPUT),
-    row("no_choices", R.MALFORMED_OUTPUT, R.EMPTY_OUTPUT, R.STREAM_INTERRUPTED),
-    row("malformed", R.MALFORMED_OUTPUT),
-    row("html", R.MALFORMED_OUTPUT),
-    row("truncated_json", R.MALFORMED_OUTPUT, *BROKEN, joins=True),
-    row("error_in_200", R.SERVER_ERROR),
-    row("error_in_200; error=503", R.OVERLOADED, R.SERVER_ERROR),
-    row("error_in_200; error=429", R.RATE_LIMIT),
-    row("error_in_200; error=quota", R.QUOTA_EXHAUSTED, R.RATE_LIMIT),
-    row("invalid_json", R.INVALID_JSON, ask="json"),
-    row("bad_tool_args", R.INVALID_TOOL_CALL, ask="tools"),
-    row("unknown_tool", R.INVALID_TOOL_CALL, ask="tools"),
-    *[row(f"cut@{at}", *CUT, joins=at != "start") for at in ("start", "first", "middle", "last")],
-    *[row(f"cut_reset@{at}", *CUT, joins=True) for at in ("first", "middle", "last")],
-    *[row(f"cut_clean@{at}", *CUT, joins=True) for at in ("first", "middle", "last")],
-    *[row(f"stall@{at}", *STALLED, joins=at != "start") for at in ("start", "first", "middle", "last")],
-    *[row(f"error_event@{at}", R.SERVER_ERROR, joins=at != "start") for at in ("start", "first", "middle", "last")],
-    *[row(f"cut@{at}", *CUT, ask="tools") for at in ("first", "middle", "last")],
-    *[row(f"cut@{at}", *CUT, ask="json") for at in ("first", "middle", "last")],
-    row("stall@middle", *STALLED, ask="tools"),
-    row("stall@middle", *STALLED, ask="json"),
-    row("comments_only; seconds=0.3", R.TIMEOUT),
-    row("drip; seconds=2.6", *STALLED, joins=True),
-    row("empty_stream", R.EMPTY_OUTPUT),
-    row("no_finish", *BROKEN, R.MALFORMED_OUTPUT, joins=True, modes=("assembled", "streamed")),
-    row("endless_event", R.MALFORMED_OUTPUT, *STALLED),
-]
-
-OPT_IN_OR_DEFECT = {"400", "401", "403", "413", "422", "status", "content_filter", "length", "filter", "refusal"}
-"""Faults that do not fall back by default from the first target: they have tests of their own."""
-WHOLE_ANYHOW = {"short_body"}
-"""All of the answer is there, and a stream says so: see the tests of what is accepted."""
-
-
-class Case(msgspec.Struct, frozen=True):
-    row: Row
-    position: str
-    mode: str
-
-    def __str__(self) -> str:
-        asked = "" if self.row.ask == "plain" else f"-{self.row.ask}"
-        return f"{self.row.fault.replace(' ', '')}{asked}-{self.position}-{self.mode}"
-
-
-CASES = [Case(row, position, mode) for row in ROWS for position in POSITIONS for mode in row.modes]
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """What a case came to. `late`: the seconds that the loop was late while it was under way."""
-
-    answer: Answer
-    row: RequestEnded
-    fallbacks: list[FallbackTriggered]
-    late: float
+Outcomes = dict[Case, Outcome | BaseException]
 
 
 @pytest.fixture(scope="module")
-def outcomes(request: pytest.FixtureRequest, simulator: ProviderSimulator) -> dict[Case, Outcome | BaseException]:
+def outcomes(request: pytest.FixtureRequest, simulator: ProviderSimulator) -> Outcomes:
     """What became of each case that is asked for in this run."""
     items = [item for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
     wanted = [item.callspec.params["case"] for item in items if "case" in item.callspec.params]
-    wanted.sort(key=lambda case: not case.row.reasons & {R.TIMEOUT, R.STREAM_STALLED})  # those that wait, first
-    found = run(play_all(wanted, simulator), timeout=170)
-    return dict(zip(wanted, found, strict=True))
+    return run(play_all(wanted, simulator), timeout=400)
 
 
-async def play_all(cases: list[Case], simulator: ProviderSimulator) -> list[Outcome | BaseException]:
+async def play_all(cases: list[Case], simulator: ProviderSimulator) -> Outcomes:
+    """Those that wait are many at once, and the others keep the machine busy meanwhile."""
+    waiting = [case for case in cases if case.row.waits]
+    others = [case for case in cases if not case.row.waits]
     pulse = Pulse()
     async with pulse.beating():
-        return await gathered((play(case, simulator, pulse) for case in cases), at_once=32)
-
-
-async def play(case: Case, simulator: ProviderSimulator, pulse: Pulse) -> Outcome:
-    """One case: what comes before the place fails plainly, so that it is reached."""
-    place = POSITIONS[case.position]
-    names = list(CHAIN)
-    dead = f"base_url: 'http://127.0.0.1:{simulator.dead_port()}'"
-    more: dict[str, str] = {}
-    if case.row.fault == "dead_port":
-        more[names[place]] = dead
-    route = QUICK
-    if case.mode != "streamed":
-        route += f", stream_upstream: {'true' if case.mode == 'assembled' else 'false'}"
-    async with chain_stage(simulator, CHAIN, route, more=more) as stage:
-        for name in names[:place]:
-            stage.schedule(name, then="503")
-        if case.row.fault != "dead_port":
-            stage.schedule(names[place], then=case.row.fault)
-        late = pulse.late
-        answer = await stage.ask(stream=case.mode == "streamed", **asked(case.row))
-        return Outcome(answer, stage.record.last, stage.record.told_of(FallbackTriggered), pulse.late - late)
-
-
-def asked(row: Row) -> dict[str, Any]:
-    if row.ask == "json":
-        return {"response_format": JSON_SCHEMA}
-    if row.ask == "tools":
-        return {"tools": [WEATHER], "tool_choice": "required"}
-    return {}
+        found = await asyncio.gather(
+            gathered((play(case, simulator, pulse) for case in waiting), at_once=48),
+            gathered((play(case, simulator, pulse) for case in others), at_once=8),
+        )
+    return dict(zip([*waiting, *others], itertools.chain(*found), strict=True))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_fallback_gives_the_healthy_answer(case: Case, outcomes: dict[Case, Outcome | BaseException]) -> None:
+def test_fallback_gives_the_healthy_answer(case: Case, outcomes: Outcomes) -> None:
     outcome = outcomes[case]
     if isinstance(outcome, BaseException):
         raise outcome
-    answer, row, fallbacks = outcome.answer, outcome.row, outcome.fallbacks
-    place = POSITIONS[case.position]
-    check_answer(case.row, answer)
+    heard, row = outcome.heard, outcome.row
+    caller = CALLERS[case.inbound]
+    caller.check(case.row.ask, heard)
     failed = [a for a in row.attempts if a.reason is not None]
     names = [attempt.target.partition("-")[2].partition("/")[0] for attempt in failed]
-    assert [*dict.fromkeys(names)] == list(CHAIN)[: place + 1]
-    struck = [a for a, name in zip(failed, names, strict=True) if name == list(CHAIN)[place]]
+    assert [*dict.fromkeys(names)] == [*NAMES[: case.place + 1]]
+    struck = [a for a, name in zip(failed, names, strict=True) if name == NAMES[case.place]]
     assert {a.reason for a in struck} <= case.row.reasons
     check_times(row, struck, outcome.late)
     last = row.attempts[-1]
     assert last.reason is None and row.served == last.target
-    assert last.target.partition("-")[2].startswith(list(CHAIN)[place + 1])
+    assert last.target.partition("-")[2].startswith(NAMES[case.place + 1])
     assert (row.status, row.error, row.in_band_error, row.flagged) == (200, None, False, None)
-    assert row.fallbacks == place + 1 == len(fallbacks)
-    assert row.bytes_out > 0 and row.output_tokens
-    check_headers(answer, row, place)
+    assert row.fallbacks == case.place + 1 == len(outcome.fallbacks)
+    assert row.endpoint == caller.endpoint and row.stream == (case.mode == "streamed")
+    assert row.bytes_out > 0 and (row.output_tokens or not caller.is_streamed)
+    check_headers(heard, row, case.place)
+    check_joins(case, heard, row)
 
 
 def check_times(row: RequestEnded, struck: list[AttemptRow], late: float) -> None:
@@ -221,39 +93,48 @@ def check_times(row: RequestEnded, struck: list[AttemptRow], late: float) -> Non
     assert row.time_lost_s <= MOST + late
 
 
-def check_answer(row: Row, answer: Answer) -> None:
-    check_usage(answer)
-    if row.ask == "tools":
-        assert answer.finishes == ["tool_calls"]
-        assert [name for name, _ in answer.calls] == ["weather"]
-        assert json.loads(answer.calls[0][1]) == {"city": "text", "days": 1}
-    elif row.ask == "json":
-        assert answer.finishes == ["stop"]
-        assert json.loads(answer.text) == {"name": "text", "age": 1}
-    else:
-        assert answer.finishes == ["stop"]
-        assert answer.text == TEXT and not answer.calls
-
-
-def check_headers(answer: Answer, row: RequestEnded, place: int) -> None:
-    """A joined stream's headers left with its first target; its last chunk names the others."""
-    headers = answer.headers
+def check_headers(heard: Heard, row: RequestEnded, place: int) -> None:
+    """A joined stream's headers left with its first target; its last event names the others."""
+    headers = heard.headers
     assert headers["x-request-id"] == row.id and headers["x-crossfade-route"] == "chat"
-    joined = answer.extra.get("joined", [])
-    assert len(joined) == row.joined
-    assert [a.mode for a in row.attempts].count("continue") == row.joined
+    joined = heard.extra.get("joined", [])
     served = row.attempts[-1].target if not joined else joined[0]["from"]
     assert f"{headers['x-crossfade-provider']}/{headers['x-crossfade-model']}" == served
+    assert heard.model == headers["x-crossfade-model"], "the answer bears the name of another"
     fallbacks = place + 1 - len(joined)
     assert headers["x-crossfade-fallbacks"] == str(fallbacks)
     assert int(headers["x-crossfade-attempts"]) == len([a for a in row.attempts if a.mode != "continue"])
     assert ("x-crossfade-fallback-reason" in headers) == (fallbacks > 0)
+
+
+def check_joins(case: Case, heard: Heard, row: RequestEnded) -> None:
+    """Where a stream is struck in mid-answer, and nowhere else; on record and told to the caller alike."""
+    joined = heard.extra.get("joined", [])
+    assert len(joined) == row.joined == [a.mode for a in row.attempts].count("continue")
     for join in joined:
         assert join["to"] == row.served and join["reason"] in {a.reason for a in row.attempts}
         assert 0 < join["at_chars"] <= len(TEXT)
+    assert len(joined) == (case.mode == "streamed" and case.row.joins(case.failing))
+
+
+def test_each_dialect_stands_in_for_each_other_at_every_endpoint() -> None:
+    """And each of them fails in every way, which is met at every place."""
+    pairs: dict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
+    places: dict[tuple[str, Row, str], set[int]] = defaultdict(set)
+    failing: dict[tuple[str, Row, str], set[str]] = defaultdict(set)
+    for case in CASES:
+        pairs[case.inbound, case.mode].add((case.failing, case.healthy))
+        places[case.inbound, case.row, case.mode].add(case.place)
+        failing[case.inbound, case.row, case.mode].add(case.failing)
+    for (inbound, row, _), found in places.items():
+        assert found == ({0} if inbound == "embeddings" else {*row.places})
+    for (inbound, _, _), dialects in failing.items():
+        assert dialects == {*CALLERS[inbound].dialects}
+    for inbound, mode in pairs:
+        assert pairs[inbound, mode] == set(itertools.permutations(CALLERS[inbound].dialects, 2))
 
 
 def test_every_fault_of_the_simulator_has_a_place() -> None:
     named = {row.fault.partition(";")[0].partition("@")[0].strip() for row in ROWS}
-    others = {kind for kind, fault in FAULTS.items() if not fault.is_legit} - OPT_IN_OR_DEFECT - WHOLE_ANYHOW
+    others = {kind for kind, fault in FAULTS.items() if not fault.is_legit} - OPT_IN
     assert others <= named

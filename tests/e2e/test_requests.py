@@ -220,7 +220,7 @@ def test_a_soft_failure_that_is_not_listed_is_delivered_flagged(
 ) -> None:
     async def main() -> None:
         upstream = "" if mode == "streamed" else f", stream_upstream: {'true' if mode == 'assembled' else 'false'}"
-        for dialect in ("openai", "anthropic", "gemini"):
+        for dialect in ("openai", "responses", "anthropic", "gemini"):
             if fault == "bad_tool_args" and dialect == "gemini":
                 continue  # its arguments are an object, which cannot be half of one
             async with chain_stage(simulator, {"a": dialect, "b": "openai"}, QUICK + upstream) as stage:

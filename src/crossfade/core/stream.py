@@ -118,6 +118,7 @@ class StreamGate:
         "_may_open",
         "_merge_at",
         "_note",
+        "_passes",
         "_pending",
         "_policy",
         "_seen",
@@ -165,6 +166,7 @@ class StreamGate:
         self._holding = False  # from here on everything stays until the end
         self._pending: list[StreamEvent] = []
         self._counted: StreamEvent | None = None  # the last event that only counts tokens: it belongs to the end
+        self._passes = passes
         self._may_open = passes and continuation is None and not self._holds_json
         self._can_merge = merges and facts.n == 1 and not facts.logprobs and not facts.audio
         self._merge_at = MERGE_ABOVE
@@ -278,8 +280,10 @@ class StreamGate:
             return b""
         self._text += len(event.text) + len(event.reasoning)
         if not self._seen:
-            self._seen = bool(event.reasoning or event.refusal or event.has_other_content or event.is_open) or (
-                bool(event.tools) or (bool(event.text) and not event.text.isspace())
+            self._seen = bool(event.reasoning or event.refusal or event.tools) or (
+                # Written in another dialect these say nothing: to commit to them would be to commit to nothing.
+                (self._passes and (event.has_other_content or event.is_open))
+                or (bool(event.text) and not event.text.isspace())
             )
         return self._commit() if self._may_commit(now) else b""
 

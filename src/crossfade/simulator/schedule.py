@@ -22,33 +22,32 @@ MANY = "(others)"
 
 
 class Rule(msgspec.Struct):
-    """What the calls of a provider and model meet: the queued steps in order, then `then`."""
+    """What the calls of a model meet at the provider that has this rule: the queued steps in order, then `then`."""
 
-    provider: str | None
     model: str | None
     queue: deque[Step]
     then: Step | None
 
-    def matches(self, provider: str, model: str) -> bool:
-        is_provider = self.provider is None or self.provider == provider
-        return is_provider and (self.model is None or fnmatchcase(model, self.model))
+    def matches(self, model: str) -> bool:
+        return self.model is None or fnmatchcase(model, self.model)
 
 
 class Schedule:
     """The rules. The most particular one with something to say decides: provider and model, provider, model, any."""
 
     def __init__(self) -> None:
-        self._rules: dict[tuple[str | None, str | None], Rule] = {}
+        self._rules: dict[str | None, dict[str | None, Rule]] = {}
+        """By provider, then by model: a call looks at the rules of its own provider and of any, however many more."""
 
     def set(self, provider: str | None, model: str | None, steps: Iterable[Step], then: Step | None) -> None:
         """Replaces the rule of just this provider and model pattern. `then` None: other rules decide."""
         queue = deque(msgspec.structs.replace(step, times=1) for step in steps for _ in range(step.times))
-        self._rules[provider, model] = Rule(provider, model, queue, then)
+        self._rules.setdefault(provider, {})[model] = Rule(model, queue, then)
 
     def next(self, provider: str, model: str) -> Step:
         """What this call meets; takes it off its queue."""
-        for rule in self._ranked():
-            if rule.matches(provider, model):
+        for rule in self._ranked(provider):
+            if rule.matches(model):
                 if rule.queue:
                     return rule.queue.popleft()
                 if rule.then is not None:
@@ -57,8 +56,8 @@ class Schedule:
 
     def next_at_head(self, provider: str) -> Step | None:
         """The same for a call whose body, and so whose model, is not known yet: only a `refuse` that is next."""
-        for rule in self._ranked():
-            if rule.model is None and rule.matches(provider, "") and (rule.queue or rule.then is not None):
+        for rule in self._ranked(provider):
+            if rule.model is None and (rule.queue or rule.then is not None):
                 upcoming = rule.queue[0] if rule.queue else rule.then
                 return self.next(provider, "") if upcoming is not None and upcoming.kind == "refuse" else None
         return None
@@ -66,8 +65,9 @@ class Schedule:
     def clear(self) -> None:
         self._rules.clear()
 
-    def _ranked(self) -> list[Rule]:
-        return sorted(self._rules.values(), key=lambda rule: (rule.provider is None, rule.model is None))
+    def _ranked(self, provider: str) -> list[Rule]:
+        places = [self._rules.get(name, {}).values() for name in (provider, None)]
+        return [rule for rules in places for rule in sorted(rules, key=lambda rule: rule.model is None)]
 
 
 class Seen(msgspec.Struct, kw_only=True):
