@@ -33,6 +33,7 @@ from crossfade.core import (
     policy,
     probing,
     schema_cost,
+    siblings,
     validation,
 )
 from crossfade.core.events import AttemptRow, Event, RequestEnded
@@ -171,7 +172,7 @@ FIXED = {
     "policies/timeouts.md": Fixed(modules=(policy, intake, relay, engine)),
     "policies/health.md": Fixed(
         MappingProxyType({BreakerPolicy: frozenset(), HealthPolicy: frozenset({"breaker"})}),
-        (policy, backoff, breaker, ejection, health, probes, probing),
+        (policy, backoff, breaker, ejection, health, probes, probing, siblings),
     ),
     "policies/hedging.md": Fixed(modules=(load,)),
     "policies/pools.md": Fixed(modules=(balancer, load)),

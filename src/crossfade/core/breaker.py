@@ -278,6 +278,13 @@ class Breaker:
         self._silences = self._silences + 1 if is_silence else 0
         return self._open(now, is_silence, "closed") if self._has_enough(now) else None
 
+    def suspect(self) -> None:
+        """Lets the next failure open it, whatever it is; a success clears it of the suspicion."""
+        if self._closed:
+            self._failures = max(self._failures, self._policy.consecutive_failures - 1)
+            self._silences = max(self._silences, self._policy.consecutive_silences - 1)
+            self._has_two_requests = self._failures > 0
+
     def _put_before(self, failures: int, first_request: str | int, has_two_requests: bool) -> None:
         """Joins an earlier row of failures to the present one."""
         differ = self._failures > 0 and first_request != self._first_request

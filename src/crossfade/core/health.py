@@ -18,6 +18,7 @@ from crossfade.core.failure import DISPOSITIONS, Failure, FailureReason, HealthE
 from crossfade.core.headroom import Headroom
 from crossfade.core.load import TargetLoad
 from crossfade.core.policy import HealthPolicy
+from crossfade.core.siblings import Siblings
 from crossfade.core.standing import (
     AVAILABLE,
     TRIAL_DUE,
@@ -53,14 +54,16 @@ class TargetHealth:
 
     `routes_using` is the number of configured routes with this target. `credential` holds the ejections that it
     shares with the other targets of its provider and credential, `soft_routes` those routes that any target ever had a
-    soft failure on, `watched` the keys of targets that should have less than their usual traffic. `in_flight` counts
-    the permits not yet settled: calls without their first content, as permits are settled there.
+    soft failure on, `watched` the keys of targets that should have less than their usual traffic, `siblings` the
+    breakers of all targets of its provider. `in_flight` counts the permits not yet settled: calls without their first
+    content, as permits are settled there.
     """
 
     __slots__ = (
         "_ejections",
         "_policy",
         "_routes",
+        "_siblings",
         "_soft_routes",
         "_watched",
         "breaker",
@@ -82,11 +85,14 @@ class TargetHealth:
         credential: Ejections | None = None,
         soft_routes: set[str] | None = None,
         watched: set[str] | None = None,
+        siblings: Siblings | None = None,
     ) -> None:
         self.key = key
+        self._siblings = Siblings() if siblings is None else siblings
         self._watched = set() if watched is None else watched
         self._soft_routes = set() if soft_routes is None else soft_routes
         self.breaker = Breaker(policy.breaker, draw)
+        self._siblings.breakers[key] = self.breaker
         self.routes_using = routes_using
         self.credential = Ejections() if credential is None else credential
         self.in_flight = 0
@@ -303,7 +309,11 @@ class TargetHealth:
         self, permit: Permit, now: float, request: str | int, failure: Failure, is_late: bool
     ) -> tuple[Change, ...]:
         tell = self.breaker.fail_late if is_late else self.breaker.fail
-        return self._told(tell(permit, now, request, failure.reason is FailureReason.TIMEOUT))
+        change = tell(permit, now, request, failure.reason is FailureReason.TIMEOUT)
+        if change is not None and change.before == "closed":
+            is_unreachable = failure.reason is FailureReason.CONNECT_ERROR
+            self._siblings.on_opened(self.key.partition("#")[0], is_unreachable, now)
+        return self._told(change)
 
     def _told(self, change: BreakerChange | None) -> tuple[Change, ...]:
         if change is None:
@@ -364,6 +374,7 @@ class HealthBoard:
         self._routes_using: dict[str, int] = {}
         self._soft_routes: set[str] = set()
         self._watched: set[str] = set()
+        self._siblings: dict[str, Siblings] = {}
 
     def of(self, target: Target) -> TargetHealth:
         """The health of a target; a new one is available."""
@@ -455,6 +466,7 @@ class HealthBoard:
             credential=shared,
             soft_routes=self._soft_routes,
             watched=self._watched,
+            siblings=self._siblings.setdefault(target.provider, Siblings()),
         )
         self.targets[target.key] = health
         self._members[target.key] = member
@@ -465,4 +477,5 @@ class HealthBoard:
         spare = [key for key in self.targets if key not in self._routes_using]
         resting = [key for key in spare if self.targets[key].is_at_rest]
         for key in resting or spare[: max(1, len(spare) // 4)]:
+            self._siblings[self._members[key][0]].breakers.pop(key, None)
             del self.targets[key], self._members[key]
