@@ -26,6 +26,7 @@ from crossfade.core.policy import HealthPolicy
 from crossfade.edge.admin import AdminApp
 from crossfade.edge.app import App
 from crossfade.edge.auth import Gate, Key
+from crossfade.edge.balance import Balance
 from crossfade.edge.intake import Intake
 from crossfade.edge.status import Status
 from crossfade.engine.engine import Engine
@@ -129,7 +130,10 @@ class Gateway:
         limits = msgspec.convert(msgspec.structs.asdict(self.config.limits), Limits)
         settle = self.engine.recorder.settle  # a stream's commit is on record before its first bytes are out
         self._listeners.append(await _listener(self.config, "listen", server.listen, self.app, limits, settle))
-        admin = AdminApp(self._status, self.injection, lambda: self.app.gate, is_loopback=server.admin.is_loopback)
+        balance = Balance(self.board, self.engine.balancer, lambda: self.config.routes)
+        admin = AdminApp(
+            self._status, self.injection, balance, lambda: self.app.gate, is_loopback=server.admin.is_loopback
+        )
         self._listeners.append(await _listener(self.config, "admin", server.admin, admin, Limits()))
 
     @property

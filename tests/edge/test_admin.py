@@ -331,3 +331,93 @@ def test_a_number_out_of_all_bounds_is_refused_and_holds_nothing(tmp_path: Path,
                 assert gateway.board.targets["one/claude-opus-5#0"].in_flight == 0
 
     run(main())
+
+
+# --- the balance ---------------------------------------------------------------------------------------------
+
+POOLED = """
+server: {{listen: 127.0.0.1:0, admin: 127.0.0.1:0}}
+providers: {{one: {{dialect: openai, base_url: "{one}"}}, two: {{dialect: openai, base_url: "{two}"}}}}
+routes:
+  chat: {{chain: [{{pool: weighted, of: [one/m, {{target: two/m, weight: 3}}]}}]}}
+  plain: {{chain: [one/m, two/m]}}
+"""
+POOL = "routes.chat.chain[0]"
+
+
+@contextlib.asynccontextmanager
+async def pooled(tmp_path: Path, simulator: ProviderSimulator) -> AsyncIterator[Gateway]:
+    file = tmp_path / "crossfade.yaml"
+    one, two = (simulator.base_url("openai", name) for name in ("one", "two"))
+    file.write_text(POOLED.format(one=one, two=two))
+    async with await Gateway.open(load_config(file, {}, VENDORS), {}, Forgetful()) as gateway:
+        yield gateway
+
+
+def served(gateway: Gateway, model: str) -> str:
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+    try:
+        body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Hello"}]})
+        connection.request("POST", "/v1/chat/completions", body, {"content-type": "application/json"})
+        answer = connection.getresponse()
+        answer.read()
+        return f"{answer.status} {answer.headers.get('x-crossfade-provider')}"
+    finally:
+        connection.close()
+
+
+def test_weights_are_changed_and_targets_drained_while_it_runs(tmp_path: Path) -> None:
+    async def main(simulator: ProviderSimulator) -> None:
+        async with pooled(tmp_path, simulator) as gateway:
+
+            def balance(method: str, body: object = None) -> Answer:
+                return asked(gateway.admin_port, method, "/balance", body)
+
+            def conversation() -> None:
+                status, shown = balance("GET")
+                assert (status, shown["drained"]) == (200, [])
+                members = [(one["member"], one["weight"], one["configured"]) for one in shown["pools"][0]["members"]]
+                assert (shown["pools"][0]["pool"], members) == (POOL, [("one/m", 1.0, 1.0), ("two/m", 3.0, 3.0)])
+                change = {"weights": [{"pool": POOL, "member": "two/m", "weight": 0}]}
+                assert balance("PUT", change)[1]["pools"][0]["members"][1]["weight"] == 0
+                assert {served(gateway, "chat") for _ in range(12)} == {"200 one"}
+                balance("PUT", {"drained": ["one"]})
+                assert {served(gateway, "chat") for _ in range(6)} == {"200 two"}
+                assert {served(gateway, "plain") for _ in range(6)} == {"200 two"}
+                balance("PUT", {"drained": ["*"]})
+                assert served(gateway, "plain") == "503 None"
+                assert balance("DELETE")[1]["drained"] == []
+                assert served(gateway, "plain") == "200 one"
+
+            await asyncio.to_thread(conversation)
+
+    with ProviderSimulator() as simulator:
+        run(main(simulator))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"drained": ["three"]}, "'three' is no target of any route; there are one/m, two/m"),
+        ({"weights": [{"pool": "x", "member": "one/m", "weight": 1}]}, f"there is no pool 'x'; there are {POOL}"),
+        ({"weights": [{"pool": POOL, "member": "x", "weight": 1}]}, "'x' is none of one/m, two/m"),
+        ({"weights": [{"pool": POOL, "member": "one/m", "weight": -1}]}, "must be from 0"),
+        ({"weight": []}, "unknown field"),
+        ([], "must have"),
+    ],
+)
+def test_a_wrong_change_of_the_balance_changes_nothing(tmp_path: Path, change: object, words: str) -> None:
+    async def main(simulator: ProviderSimulator) -> None:
+        async with pooled(tmp_path, simulator) as gateway:
+
+            def conversation() -> None:
+                asked(gateway.admin_port, "PUT", "/balance", {"drained": ["one"]})
+                status, answer = asked(gateway.admin_port, "PUT", "/balance", change)
+                assert status == 400
+                assert words in answer["error"]["message"]
+                assert asked(gateway.admin_port, "GET", "/balance")[1]["drained"] == ["one"]
+
+            await asyncio.to_thread(conversation)
+
+    with ProviderSimulator() as simulator:
+        run(main(simulator))

@@ -238,7 +238,7 @@ class Dispatch:
         if self._passed is None:
             self._passed = []
         self._passed.append((self._position, rung))
-        if self._cut is not None or self._in_flight:
+        if self._cut is not None or self._in_flight or out.reason == "drained":
             return
         reason, listed = out.reason, self.walk.policy.fallback_on
         if not isinstance(reason, FailureReason):

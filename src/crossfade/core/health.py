@@ -8,6 +8,7 @@ route). What each failure does is read from `DISPOSITIONS`. Reading changes noth
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Final, assert_never
 
@@ -21,6 +22,7 @@ from crossfade.core.policy import HealthPolicy
 from crossfade.core.siblings import Siblings
 from crossfade.core.standing import (
     AVAILABLE,
+    DRAINED,
     TRIAL_DUE,
     BreakerChange,
     BreakerChanged,
@@ -70,6 +72,7 @@ class TargetHealth:
         "credential",
         "headroom",
         "in_flight",
+        "is_drained",
         "key",
         "load",
         "routes_using",
@@ -96,6 +99,7 @@ class TargetHealth:
         self.routes_using = routes_using
         self.credential = Ejections() if credential is None else credential
         self.in_flight = 0
+        self.is_drained = False
         self.load = TargetLoad()
         self.headroom = Headroom()
         self._policy = policy
@@ -106,6 +110,8 @@ class TargetHealth:
 
     def standing(self, now: float) -> Standing:
         """Whether the target may be called at `now`; an ejection is named before the breaker."""
+        if self.is_drained:
+            return DRAINED
         if self.breaker.is_closed and not self._ejections and not self.credential:
             return AVAILABLE
         return self._ejected(now) or self._breaker_standing(now)
@@ -159,6 +165,10 @@ class TargetHealth:
             failures=failures,
             ejections=self._ejections.current(now) + self.credential.current(now),
             demoted_on=tuple((r, record.demoted_until) for r, record in self._routes.items() if self.soft_rank(r, now)),
+            active=self.load.active,
+            first_content=self.load.first_content,
+            ramp=self.ramp(now),
+            headroom=self.headroom.share(now),
         )
 
     @property
@@ -186,6 +196,8 @@ class TargetHealth:
 
     def take(self, now: float) -> Permit | None:
         """Leave for one call; None where `standing` says so."""
+        if self.is_drained:
+            return None
         if (self._ejections or self.credential) and self._ejected(now) is not None:
             return None
         permit = self.breaker.permit(now)
@@ -195,7 +207,8 @@ class TargetHealth:
 
     def take_early(self, now: float) -> Permit | None:
         """A trial before it is due (`Breaker.permit_early`); None while ejected, which is never tried early."""
-        permit = None if self._ejected(now) is not None else self.breaker.permit_early(now)
+        is_out = self.is_drained or self._ejected(now) is not None
+        permit = None if is_out else self.breaker.permit_early(now)
         if permit is not None:
             self.in_flight += 1
         return permit
@@ -375,6 +388,23 @@ class HealthBoard:
         self._soft_routes: set[str] = set()
         self._watched: set[str] = set()
         self._siblings: dict[str, Siblings] = {}
+        self._drained: tuple[str, ...] = ()
+
+    @property
+    def drained(self) -> tuple[str, ...]:
+        """What the operator has taken out: providers, `provider/model`, or patterns of either with `*`."""
+        return self._drained
+
+    def drain(self, patterns: tuple[str, ...]) -> None:
+        """Gives no new calls to the targets that `patterns` name, and to all others again."""
+        self._drained = patterns
+        for key, health in self.targets.items():
+            health.is_drained = self._is_drained(key)
+
+    def _is_drained(self, key: str) -> bool:
+        name = key.partition("#")[0]
+        provider = name.partition("/")[0]
+        return any(fnmatchcase(name, one) or fnmatchcase(provider, one) for one in self._drained)
 
     def of(self, target: Target) -> TargetHealth:
         """The health of a target; a new one is available."""
@@ -468,6 +498,7 @@ class HealthBoard:
             watched=self._watched,
             siblings=self._siblings.setdefault(target.provider, Siblings()),
         )
+        health.is_drained = bool(self._drained) and self._is_drained(target.key)
         self.targets[target.key] = health
         self._members[target.key] = member
         return health

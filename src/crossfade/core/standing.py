@@ -32,20 +32,22 @@ class Available(msgspec.Struct, frozen=True):
 
 
 class Out(msgspec.Struct, frozen=True):
-    """The target is passed over. `until` is when that may end, None where only a running trial can tell."""
+    """The target is passed over. `until` is when that may end, None where only a running trial can tell, or the
+    operator who has `drained` it."""
 
-    reason: FailureReason | Literal["breaker_open", "trial_in_flight"]
+    reason: FailureReason | Literal["breaker_open", "trial_in_flight", "drained"]
     until: float | None = None
 
     @property
     def is_ejection(self) -> bool:
-        """Whether it is a limit or a defect, which is never tried early."""
-        return isinstance(self.reason, FailureReason)
+        """Whether it is a limit, a defect or the operator's wish, which is never tried early."""
+        return isinstance(self.reason, FailureReason) or self.reason == "drained"
 
 
 Standing = Available | Out
 
 AVAILABLE = Available()
+DRAINED = Out("drained")
 TRIAL_DUE = Available(is_trial=True)
 
 
@@ -92,3 +94,9 @@ class TargetView(msgspec.Struct, frozen=True, kw_only=True):
     failures: int
     ejections: tuple[tuple[FailureReason, float], ...] = ()
     demoted_on: tuple[tuple[str, float], ...] = ()
+    active: int = 0
+    first_content: float | None = None
+    """Calls under way, and the average time to first content in seconds."""
+    ramp: float = 1.0
+    headroom: float = 1.0
+    """The shares of its usual traffic that it should have, and of its rate limits that are left."""

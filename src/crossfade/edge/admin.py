@@ -1,4 +1,5 @@
-"""The admin listener of a worker: probes, the status of every target, and fault injection for rehearsals.
+"""The admin listener of a worker: probes, the status of every target, changes of the balance, and fault injection for
+rehearsals.
 
 It has no keys of its own, so it answers loopback callers only as a keyless gateway does, and takes changes on a
 loopback listener alone; orchestrators may probe its health under any name. Prompts, answers and secrets cannot be had
@@ -8,13 +9,14 @@ here.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from crossfade.core.errors import InvalidRequest, RequestError
 from crossfade.core.words import parse_duration
 from crossfade.edge.auth import Gate
+from crossfade.edge.balance import Balance
 from crossfade.edge.openai_chat import CHAT
 from crossfade.edge.problems import JSON, problem, problem_of
 from crossfade.edge.status import Status
@@ -24,6 +26,8 @@ from crossfade.rehearsal.faults import Injection
 _PROBES: Final = frozenset({"/healthz", "/readyz"})
 _STATUS: Final = "/status"
 _FAULTS: Final = "/faults"
+_BALANCE: Final = "/balance"
+_CHANGED: Final = {_FAULTS: "Faults can be injected", _BALANCE: "The balance can be changed"}
 
 
 class _FaultAsked(msgspec.Struct, forbid_unknown_fields=True):
@@ -39,10 +43,13 @@ class AdminApp:
     """The handler of the admin listener. `is_loopback` is whether it listens on a loopback address; elsewhere the
     status is shown to those alone who have a key by the gate of the data plane, which `keys` gives."""
 
-    def __init__(self, status: Status, injection: Injection, keys: Callable[[], Gate], *, is_loopback: bool):
+    def __init__(
+        self, status: Status, injection: Injection, balance: Balance, keys: Callable[[], Gate], *, is_loopback: bool
+    ):
         self._keys = keys
         self._status = status
         self._injection = injection
+        self._balance = balance
         self._is_loopback = is_loopback
         self._gate = Gate((), wants_keys=False, is_loopback=is_loopback)
 
@@ -53,12 +60,12 @@ class AdminApp:
         if request.path == _STATUS:
             if self._admits(request):
                 self._status.answer(request)
-        elif request.path != _FAULTS:
+        elif (what := _CHANGED.get(request.path)) is None:
             self._refuse(request, 404, f"There is no {request.path!r} here.")
         elif request.method not in ("GET", "PUT", "DELETE"):
-            self._refuse(request, 405, f"{_FAULTS} takes GET, PUT and DELETE.")
+            self._refuse(request, 405, f"{request.path} takes GET, PUT and DELETE.")
         elif not self._is_loopback:
-            self._refuse(request, 403, "Faults can be injected on a loopback admin listener only.")
+            self._refuse(request, 403, f"{what} on a loopback admin listener only.")
         elif self._admits(request) and request.method == "PUT" and not _is_json(request):
             self._refuse(request, 415, "The body must be `application/json`.")
 
@@ -77,15 +84,26 @@ class AdminApp:
 
     def on_request(self, request: Request) -> None:
         try:
-            if request.method == "PUT":
-                self._injection.set(_asked(request.body))
-            elif request.method == "DELETE":
-                self._injection.set(())
+            shown = self._balanced(request) if request.path == _BALANCE else self._injected(request)
         except RequestError as error:
             headers, body = problem_of(CHAT, error)
             request.respond(error.status, headers, body)
             return
-        request.respond(200, [JSON], msgspec.json.encode({"faults": self._injection.shown()}))
+        request.respond(200, [JSON], msgspec.json.encode(shown))
+
+    def _injected(self, request: Request) -> dict[str, Any]:
+        if request.method == "PUT":
+            self._injection.set(_asked(request.body))
+        elif request.method == "DELETE":
+            self._injection.set(())
+        return {"faults": self._injection.shown()}
+
+    def _balanced(self, request: Request) -> dict[str, Any]:
+        if request.method == "PUT":
+            self._balance.set(request.body)
+        elif request.method == "DELETE":
+            self._balance.reset()
+        return self._balance.shown()
 
     def on_gone(self, request: Request) -> None:
         """Nothing is under way."""

@@ -89,4 +89,8 @@ def _shown(view: TargetView, now: float) -> dict[str, Any]:
         "consecutive_failures": view.consecutive_failures,
         "calls": view.calls,
         "failures": view.failures,
+        "active": view.active,
+        "first_content_s": None if view.first_content is None else round(view.first_content, 3),
+        "ramp": round(view.ramp, 3),
+        "headroom": round(view.headroom, 3),
     }
