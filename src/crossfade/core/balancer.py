@@ -121,7 +121,7 @@ class Balancer:
         match pool.policy:
             case "priority":
                 for place, choice in enumerate(choices):
-                    choice.rank = place
+                    choice.rank = float(place)
             case "weighted":
                 for choice in choices:  # first is each in proportion to its weight, also among any of them
                     choice.rank = -log(1.0 - draw()) / choice.weight if choice.weight else _LAST
@@ -129,7 +129,7 @@ class Balancer:
                 turn = self._turns.get(pool.name, 0)
                 self._turns[pool.name] = turn + 1
                 for place, choice in enumerate(choices):
-                    choice.rank = (place - turn) % len(choices)
+                    choice.rank = float((place - turn) % len(choices))
             case "least_requests":
                 for choice in choices:
                     active = sum([health.load.active for health in choice.healths])

@@ -10,7 +10,6 @@ from crossfade.core.policy import TimeoutPolicy
 from crossfade.core.probing import PAID_OUTPUT
 from crossfade.core.target import Route, Rung, Target
 from crossfade.edge.intake import Admitted
-from crossfade.http1.downstream import Downstream
 from crossfade.http1.head import Fields
 
 PROBE: Final = "probe"
@@ -33,7 +32,7 @@ def probe_terms(target: Target) -> Admitted:
     return Admitted(route, route.policy, _NO_LIMITS, PROBE_LIMIT, (), False, False, ())
 
 
-class Nowhere(Downstream):
+class Nowhere:
     """The caller's connection of a request without a caller."""
 
     __slots__ = ()

@@ -96,7 +96,7 @@ class Prober:
             self._engine.recorder.tell(event)
 
 
-class _FreeCall(ResponseSink):
+class _FreeCall:
     """One free call under way."""
 
     def __init__(self, prober: Prober, member: Member) -> None:
