@@ -218,7 +218,7 @@ def _upstreams(config: Config, environ: Mapping[str, str]) -> Upstreams:
                 errors.append(ConfigError(str(error), file=config.file, field=place))
         by_provider[provider.name] = upstreams_of(
             provider_for(provider.vendor),
-            versioned(provider.vendor.dialect, provider.vendor.base_url),
+            versioned(provider.vendor),
             secrets,
             network=provider.network,
             keep_idle=provider.vendor.keep_idle,

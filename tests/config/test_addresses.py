@@ -146,6 +146,48 @@ def test_a_host_tells_the_vendor(tmp_path: Path, url: str, vendor: str) -> None:
     assert [row.name for row in VENDORS.values() if is_own_host(row, url)] == [vendor]
 
 
+BEDROCK = "https://bedrock-runtime.eu-central-1.amazonaws.com"
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "vendor"),
+    [
+        ("work", f"base_url: {BEDROCK}, api_keys: []", "bedrock"),
+        ("work", f"base_url: {BEDROCK}, dialect: bedrock, api_keys: []", "bedrock"),
+        ("work", f"base_url: {BEDROCK}, dialect: anthropic, api_keys: []", "bedrock-claude"),
+        ("work", f"base_url: {BEDROCK}, vendor: bedrock-claude, api_keys: []", "bedrock-claude"),
+        ("bedrock-claude", "base_url: 'https://gate.example/aws', api_keys: []", "bedrock-claude"),
+        ("bedrock", "base_url: 'https://gate.example/aws', api_keys: []", "bedrock"),
+    ],
+)
+def test_the_apis_of_bedrock(tmp_path: Path, name: str, settings: str, vendor: str) -> None:
+    assert vendor_of(tmp_path, settings, name).name == vendor
+
+
+@pytest.mark.parametrize("name", ["bedrock", "bedrock-claude"])
+def test_bedrock_needs_a_region(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigErrors, match=r"say in which region, as in https://bedrock-runtime.us-east-1.amazonaws"):
+        load(tmp_path, f"providers: {{{name}: {{api_keys: []}}}}")
+
+
+def test_bedrocks_own_key_goes_to_bedrock_alone(tmp_path: Path) -> None:
+    own, other = load_config(
+        written(
+            tmp_path,
+            f"providers: {{bedrock: {{base_url: {BEDROCK}}}, bedrock-claude: {{base_url: https://gate.example}}}}",
+        ),
+        {"AWS_BEARER_TOKEN_BEDROCK": "a-key-of-bedrock"},
+        VENDORS,
+    ).providers.values()
+    assert own.api_keys == (SecretRef("env", "AWS_BEARER_TOKEN_BEDROCK"),) and other.api_keys == ()
+
+
+def written(folder: Path, text: str) -> Path:
+    file = folder / "crossfade.yaml"
+    file.write_text(text)
+    return file
+
+
 @pytest.mark.parametrize(
     "url",
     ["https://openai.azure.com.example/v1", "https://xopenai.azure.com/v1", f"http{RESOURCE[5:]}/openai/v1",

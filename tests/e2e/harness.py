@@ -62,7 +62,14 @@ PIXEL = (
     "kJggg=="
 )
 
-MODELS = {"openai": "gpt-5.4", "responses": "gpt-5.4", "anthropic": "claude-opus-5", "gemini": "gemini-3.8-flash"}
+MODELS = {
+    "openai": "gpt-5.4",
+    "responses": "gpt-5.4",
+    "anthropic": "claude-opus-5",
+    "gemini": "gemini-3.8-flash",
+    "bedrock": "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+    "bedrock-claude": "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+}
 QUICK = "first_content_timeout: 2s, silence_timeout: 2s, idle_timeout: 2s, attempt_timeout: 2s"
 """Timers short enough for a test and long enough for a slow machine."""
 
@@ -216,7 +223,12 @@ def provider(simulator: ProviderSimulator, name: str, dialect: str, more: str = 
     """The YAML line of a simulated provider."""
     dialect = dialect.partition(":")[0]
     url = simulator.base_url(dialect, name)
-    return f"  {name}: {{dialect: {dialect}, base_url: '{url}'{', ' if more else ''}{more}}}"
+    return f"  {name}: {{{speaks(dialect)}, base_url: '{url}'{', ' if more else ''}{more}}}"
+
+
+def speaks(dialect: str) -> str:
+    """What a provider is configured with; some dialects go by a vendor's own way."""
+    return f"vendor: {dialect}" if dialect == "bedrock-claude" else f"dialect: {dialect}"
 
 
 def target(mark: str, name: str, dialect: str) -> str:
@@ -241,7 +253,7 @@ def chain_yaml(
     for name, dialect in chain.items():
         extra = (more or {}).get(name, "")
         if "base_url" in extra:
-            lines.append(f"  {mark}{name}: {{dialect: {dialect.partition(':')[0]}, {extra}}}")
+            lines.append(f"  {mark}{name}: {{{speaks(dialect.partition(':')[0])}, {extra}}}")
         else:
             lines.append(provider(simulator, mark + name, dialect, extra))
     targets = ", ".join(target(mark, name, dialect) for name, dialect in chain.items())

@@ -23,6 +23,8 @@ from tests.e2e.pulse import Pulse
 
 POSITIONS = ("first", "middle", "last_but_one")
 MODES = ("buffered", "assembled", "streamed")
+FURTHER = ("bedrock", "bedrock-claude")
+"""What providers speak beside the dialects of callers: each fails in every way before a healthy one of those."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -38,7 +40,7 @@ class Row(msgspec.Struct, frozen=True):
     places: tuple[int, ...] = (0, 1, 2)
 
     def joins(self, dialect: str) -> bool:
-        return dialect in self.joined
+        return dialect in self.joined or (dialect in FURTHER and self.joined == DIALECTS)
 
     @property
     def waits(self) -> bool:
@@ -159,6 +161,13 @@ def cases() -> Iterator[Case]:
                 yield Case(row, inbound, chain, place, mode)
 
 
+def further_cases() -> Iterator[Case]:
+    rows = [row for row in ROWS if 0 in row.places]
+    for (number, row), (at, failing) in itertools.product(enumerate(rows), enumerate(FURTHER)):
+        for turn, mode in enumerate(row.modes):
+            yield Case(row, "chat", (failing, DIALECTS[(number + at + turn) % len(DIALECTS)]), 0, mode)
+
+
 def is_met(row: Row, caller: Caller) -> bool:
     """Whether it can happen to this caller; embeddings are asked for plainly, and of two targets at most."""
     return caller.is_streamed or (row.ask == "plain" and "buffered" in row.modes and 0 in row.places)
@@ -173,6 +182,7 @@ def chain_around(failing: str, dialects: tuple[str, ...], place: int, turn: int)
 
 
 CASES = [*cases()]
+FURTHER_CASES = [*further_cases()]
 NAMES = "abcd"
 
 

@@ -16,6 +16,7 @@ from crossfade.core.failure import FailureReason as R
 from crossfade.core.policy import BreakerPolicy, HealthPolicy
 from crossfade.engine.targets import Upstream
 from crossfade.simulator.thread import ProviderSimulator
+from crossfade.wire.sse import SSE
 from tests.e2e.harness import (
     DONE,
     EVENT_STREAM,
@@ -329,7 +330,7 @@ def test_a_fault_of_ours_ends_the_request_and_no_other(simulator: ProviderSimula
 
                 def reader(self, facts: Any) -> Any:
                     class Reader:
-                        is_complete, undecodable = False, 0
+                        is_complete, undecodable, framing = False, 0, SSE
 
                         def feed(self, data: bytes) -> Any:
                             raise KeyError("unforeseen")

@@ -3,7 +3,8 @@ answer of a provider of another dialect, whole and exactly once, in the caller's
 
 At `/v1/chat/completions` each dialect fails in each way at every place of a chain of four but the last; at the other
 endpoints the place goes round from dialect to dialect, so that each way to fail is met at each place. Embeddings are
-a chain of two, the dialects that have them, and what a buffered answer can meet. The cases run concurrently, since
+a chain of two, the dialects that have them, and what a buffered answer can meet. Dialects of providers that no caller
+speaks fail in each way at the first place of a chat. The cases run concurrently, since
 many of them are about waiting.
 """
 
@@ -21,7 +22,7 @@ from crossfade.simulator.faults import FAULTS
 from crossfade.simulator.thread import ProviderSimulator
 from tests.e2e.callers import CALLERS, Heard
 from tests.e2e.harness import TEXT, gathered, run
-from tests.e2e.matrix import CASES, NAMES, ROWS, Case, Outcome, Row, play
+from tests.e2e.matrix import CASES, FURTHER_CASES, NAMES, ROWS, Case, Outcome, Row, play
 from tests.e2e.pulse import Pulse
 
 LIMIT = 2.0
@@ -59,7 +60,15 @@ async def play_all(cases: list[Case], simulator: ProviderSimulator) -> Outcomes:
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_fallback_gives_the_healthy_answer(case: Case, outcomes: Outcomes) -> None:
-    outcome = outcomes[case]
+    check(case, outcomes[case])
+
+
+@pytest.mark.parametrize("case", FURTHER_CASES, ids=str)
+def test_fallback_from_what_no_caller_speaks_gives_the_healthy_answer(case: Case, outcomes: Outcomes) -> None:
+    check(case, outcomes[case])
+
+
+def check(case: Case, outcome: Outcome | BaseException) -> None:
     if isinstance(outcome, BaseException):
         raise outcome
     heard, row = outcome.heard, outcome.row

@@ -15,6 +15,7 @@ from crossfade.core.verdict import Rejected, Verdict
 from crossfade.engine import relay as relays
 from crossfade.engine.relay import MAX_ERROR_BODY, Relay
 from crossfade.transport.base import ResponseHead
+from crossfade.wire.sse import SSE
 from tests.compiled import interpreted_only
 
 pytestmark = interpreted_only
@@ -29,6 +30,7 @@ class Reader:
 
     is_complete = False
     undecodable = 0
+    framing = SSE
 
     def __init__(self) -> None:
         self.fed = b""

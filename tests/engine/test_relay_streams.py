@@ -20,6 +20,8 @@ from crossfade.engine.relay import Relay
 from crossfade.engine.runner import Runner
 from crossfade.engine.targets import Upstream
 from crossfade.transport.base import ResponseHead
+from crossfade.wire.bedrock import ConverseReader
+from crossfade.wire.event_stream import write_frame
 from crossfade.wire.openai_stream import ChunkReader
 from tests.compiled import interpreted_only
 
@@ -171,3 +173,54 @@ def test_nothing_passes_once_an_attempt_is_over(how: str) -> None:
     relay.on_body(TEXTS[3])
     assert (runner.out, relay.delivered_chars) == (out, chars)
     assert bool(out) == (how != "lost")
+
+
+# --- framings ------------------------------------------------------------------------------------------------
+
+FRAMED = write_frame(
+    {":message-type": "event", ":event-type": "contentBlockDelta"},
+    b'{"contentBlockIndex":0,"delta":{"text":"The otters."}}',
+) + write_frame({":message-type": "event", ":event-type": "messageStop"}, b'{"stopReason":"end_turn"}')
+
+
+class FramedUpstream:
+    """An upstream whose provider reads Amazon's frames, and whole bodies as no answer."""
+
+    def __init__(self) -> None:
+        self.provider = self
+
+    def reader(self, facts: RequestFacts) -> ConverseReader:
+        return ConverseReader(lambda kind, data: Failure(reason=FailureReason.SERVER_ERROR))
+
+    def completion(self, body: bytes, facts: RequestFacts) -> Failure:
+        return Failure(reason=FailureReason.MALFORMED_OUTPUT)
+
+
+@pytest.mark.parametrize(
+    ("media_type", "body", "is_stream"),
+    [
+        ("application/vnd.amazon.eventstream", FRAMED, True),
+        ("application/octet-stream", FRAMED, True),
+        ("", FRAMED, True),
+        ("application/json", b'{"message":"no frames"}', False),
+        ("text/event-stream", b"data: {}\n\n", False),
+    ],
+)
+def test_a_stream_is_known_by_its_readers_framing(media_type: str, body: bytes, is_stream: bool) -> None:
+    for size in (1, 5, len(body)):
+        runner = FakeRunner()
+        gate = StreamGate(
+            FACTS, StreamPolicy(), Transcript(FACTS, StreamPolicy()), lambda e: e.text.encode(), lambda _: None, 0.0
+        )
+        send = Send(
+            attempt=1, target=Target(key="p/m#0", name="p/m", provider="p", model="m"), limits=LIMITS, stream=True
+        )
+        relay = Relay(cast(Runner, runner), send, cast(Upstream, FramedUpstream()), gate, 0.0)
+        relay.on_sent()
+        relay.on_head(ResponseHead(200, {"content-type": media_type} if media_type else {}))
+        for at in range(0, len(body), size):
+            relay.on_body(body[at : at + size])
+        relay.on_end()
+        (verdict,) = runner.verdicts
+        assert isinstance(verdict, Accepted) == is_stream and not runner.faults
+        assert runner.out == (b"The otters." if is_stream else b"")

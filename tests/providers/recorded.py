@@ -25,7 +25,15 @@ from crossfade.providers.openai import OpenAIProvider
 from crossfade.providers.registry import provider_for
 from crossfade.wire import anthropic_request
 from crossfade.wire.openai_chat import read_request
-from tests.providers import test_embeddings, test_errors, test_gemini, test_openai, test_responses, test_splits
+from tests.providers import (
+    test_bedrock,
+    test_embeddings,
+    test_errors,
+    test_gemini,
+    test_openai,
+    test_responses,
+    test_splits,
+)
 from tests.recordings import RECORDINGS, load
 from tests.wire import test_gemini as gemini_answers
 from tests.wire import test_gemini_request as gemini_requests
@@ -261,6 +269,21 @@ def _responses_request(name: str) -> str:
     return ""
 
 
+# --- Bedrock: Converse, and Claude by InvokeModel ------------------------------------------------------------
+
+
+def _converse_request(name: str) -> str:
+    """What Converse was asked is asked again, but for the losses that docs/dialects/bedrock.md lists."""
+    test_bedrock.test_a_recorded_chat_is_asked_as_it_was(name)
+    return ""
+
+
+def _invoke_request(name: str) -> str:
+    """A messages caller's body goes on as it came, with the version in it."""
+    test_bedrock.test_a_recorded_message_is_asked_as_it_was(name)
+    return ""
+
+
 # --- embeddings ----------------------------------------------------------------------------------------------
 
 
@@ -332,8 +355,18 @@ APIS: Final[Mapping[tuple[str, str], Spoken | str]] = {
         test_responses.test_a_recorded_stream_says_what_it_says,
         test_responses.test_recorded_errors_have_their_reason,
     ),
-    ("*", "converse"): "Bedrock's Converse is not spoken",
-    ("*", "invoke"): "Bedrock's InvokeModel is not spoken",
+    ("*", "converse"): Spoken(
+        _converse_request,
+        test_bedrock.test_a_recorded_answer_says_what_it_says,
+        test_bedrock.test_a_recorded_answer_says_what_it_says,
+        test_bedrock.test_recorded_errors_have_their_reasons,
+    ),
+    ("*", "invoke"): Spoken(
+        _invoke_request,
+        test_bedrock.test_a_recorded_message_says_what_it_says,
+        test_bedrock.test_a_recorded_message_says_what_it_says,
+        test_bedrock.test_recorded_errors_have_their_reasons,
+    ),
     ("*", "native-chat"): "Ollama's native API is not spoken",
     ("*", "other"): "no call of a model",
 }  # fmt: skip
@@ -391,9 +424,10 @@ HEAD: Final = """\
 
 What crossfade's adapters make of {count} exchanges with {providers} providers, which the test suites of public
 projects recorded. A request counts as rebuilt where the adapter, asked for the same, sends what was recorded, but for
-what the page of its dialect lists ([OpenAI](openai.md), [Anthropic](anthropic.md), [Gemini](gemini.md)); of Gemini's
-embeddings model, texts and dimensions. An answer or a stream counts as read where text, reasoning, calls, finish and
-usage come out as they are in it, an error where it has its reason, also inside a 200.
+what the page of its dialect lists ([OpenAI](openai.md), [Anthropic](anthropic.md), [Gemini](gemini.md),
+[Bedrock](bedrock.md)); of Gemini's embeddings model, texts and dimensions. An answer or a stream counts as read where
+text, reasoning, calls, finish and usage come out as they are in it, an error where it has its reason, also inside a
+200.
 
 {spoken} exchanges are run. Each of their {streams} streams is read cut behind every one of its bytes as well, errors
 inside of streams among them.

@@ -370,7 +370,7 @@ def test_plain_words_are_not_redacted() -> None:
 
 KINDS = {
     "auth": {R.AUTH_ERROR},
-    "forbidden": {R.AUTH_ERROR},
+    "forbidden": {R.AUTH_ERROR, R.MODEL_UNAVAILABLE},  # AWS says 403 for a model that the account may not use
     "model-not-found": {R.MODEL_UNAVAILABLE, R.AUTH_ERROR},  # Vertex says 403 for a model that "may not exist"
     "invalid-request": {R.INVALID_REQUEST},
     "context-length": {R.CONTEXT_OVERFLOW},
@@ -386,7 +386,7 @@ def _errors() -> list[str]:
     if RECORDINGS is None:
         return []
     paths = sorted(RECORDINGS.glob("*/*-error-[345]*.json"))
-    # Bedrock names its errors in a header, which none of today's dialects reads
+    # Bedrock names its errors in a header: see test_bedrock
     return [f"{path.parent.name}/{path.name}" for path in paths if path.parent.name != "bedrock"]
 
 

@@ -23,6 +23,7 @@ from crossfade.core.failure import FailureReason as R
 from crossfade.core.target import StreamEnd, Target, Vendor
 from crossfade.providers.anthropic import AnthropicProvider
 from crossfade.providers.base import Inbound
+from crossfade.providers.bedrock import BedrockClaudeProvider, BedrockProvider
 from crossfade.providers.compatible import VENDORS
 from crossfade.providers.gemini import GeminiProvider
 from crossfade.providers.openai import OpenAIProvider
@@ -49,16 +50,31 @@ def sent(vendor: str, fields: dict[str, Any], to: Target | None = None, **more: 
 
 
 def test_each_dialect_has_its_class() -> None:
-    classes = {"openai": OpenAIProvider, "anthropic": AnthropicProvider, "gemini": GeminiProvider}
+    classes = {
+        "openai": OpenAIProvider,
+        "anthropic": AnthropicProvider,
+        "gemini": GeminiProvider,
+        "bedrock": BedrockProvider,
+    }
+    carried = {"invoke_model": BedrockClaudeProvider}
     for name, vendor in VENDORS.items():
         assert vendor.name == name
         provider = provider_for(vendor)
-        assert type(provider) is classes[vendor.dialect]
+        assert type(provider) is (carried[vendor.via] if vendor.via else classes[vendor.dialect])
         assert provider.dialect == vendor.dialect
 
 
 def test_every_vendor_has_an_address_or_leaves_it_to_the_account() -> None:
-    of_account = {"azure", "bedrock-mantle", "databricks", "snowflake", "cloudflare", "compatible"}
+    of_account = {
+        "azure",
+        "bedrock",
+        "bedrock-claude",
+        "bedrock-mantle",
+        "databricks",
+        "snowflake",
+        "cloudflare",
+        "compatible",
+    }
     for vendor in VENDORS.values():
         assert (vendor.base_url == "") == (vendor.name in of_account)
         assert vendor.hosts or vendor.base_url or vendor.name == "compatible"
@@ -68,7 +84,9 @@ def test_every_vendor_has_an_address_or_leaves_it_to_the_account() -> None:
 
 def test_no_variable_or_model_prefix_belongs_to_two_vendors() -> None:
     for field in ("env", "model_prefixes"):
-        words = [word for vendor in VENDORS.values() for word in getattr(vendor, field)]
+        # One key opens all doors of Bedrock, none of which has an address of its own.
+        rows = [vendor for vendor in VENDORS.values() if vendor.name not in ("bedrock-claude", "bedrock-mantle")]
+        words = [word for vendor in rows for word in getattr(vendor, field)]
         assert len(set(words)) == len(words)
 
 

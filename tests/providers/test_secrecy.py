@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from crossfade.core.credential import AwsKeys
 from crossfade.core.exchange import RequestFacts
 from crossfade.core.failure import Failure, FailureReason
 from crossfade.providers.compatible import VENDORS
@@ -62,6 +63,26 @@ def test_ordinary_words_stay() -> None:
     secrets.learn(KEY)
     failure = Failure(reason=FailureReason.SERVER_ERROR, message="the key is zk9", code="bad_key")
     assert secrets.cleaned(failure) is failure
+
+
+def test_every_part_of_a_key_pair_is_a_secret() -> None:
+    secrets = Secrets()
+    keys = AwsKeys("AKIDEXAMPLE0000000", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "IQoJb3JpZ2luX2VjEXAMPLE//TOKEN==")
+    secrets.learn(keys)
+    parts = (keys.access_key_id, keys.secret_access_key, keys.session_token or "")
+    said = secrets.cleaned(Failure(reason=FailureReason.AUTH_ERROR, message=" and ".join(parts), request_id=parts[2]))
+    assert said.message == "[redacted] and [redacted] and [redacted]" and said.request_id is None
+    assert not any(part in f"{secrets!r} {keys!r}" for part in parts)
+    secrets.learn(AwsKeys("AKIDEXAMPLE0000000", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"))
+
+
+def test_of_keys_that_are_refreshed_the_latest_are_remembered() -> None:
+    secrets = Secrets()
+    for number in range(1000):
+        secrets.learn(f"token-{number:04d}")
+    assert secrets.kept_out_of("about token-0999") is None
+    assert "1000" not in repr(secrets) and repr(secrets) == "<Secrets 256>"
+    assert secrets.cleaned(Failure(reason=FailureReason.AUTH_ERROR, message="token-0999")).message == "[redacted]"
 
 
 @pytest.mark.parametrize("delay", ["9" * 400 + "s", "9" * 400 + "h", "99999999999999999999s"])

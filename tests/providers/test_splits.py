@@ -18,6 +18,7 @@ long ones. These tests try the same cuts faster, and leave none out:
 
 from __future__ import annotations
 
+import base64
 import copy
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -43,6 +44,8 @@ DIALECTS = {
     "messages": "anthropic",
     "anthropic-messages": "anthropic",
     "generate": "gemini",
+    "converse": "bedrock",
+    "invoke": "bedrock-claude",
 }
 
 STREAMS = streams(*DIALECTS)
@@ -60,9 +63,18 @@ def provider_of(name: str) -> Provider:
     row: Vendor | None = VENDORS.get(name.partition("/")[0])
     if dialect == "responses":
         return provider_for(msgspec.structs.replace(row or VENDORS["compatible"], dialect="responses"))
+    if dialect.startswith("bedrock"):
+        return provider_for(VENDORS[dialect])
     if row is None or row.dialect != dialect:
         row = VENDORS["compatible" if dialect == "openai" else dialect]
     return provider_for(row)
+
+
+def body_of(name: str) -> bytes:
+    """The bytes of a recorded answer: text, or frames in base64."""
+    response = load(name)["response"]
+    text: str = response["body"]
+    return base64.b64decode(text) if response.get("encoding") == "base64" else text.encode()
 
 
 class Stream:
@@ -74,7 +86,7 @@ class Stream:
         n = (recording["request"]["body"] or {}).get("n") or 1
         self.provider = provider_of(name)
         self.facts = RequestFacts(stream=True, include_usage=True, n=n)
-        self.body: bytes = recording["response"]["body"].encode()
+        self.body = body_of(name)
         self.ends: list[int] = []
         self.said: list[list[StreamEvent]] = []
         reader = self.reader()
@@ -142,7 +154,7 @@ def stream(request: pytest.FixtureRequest) -> Stream:
 def test_the_recorded_streams_of_all_dialects_are_here() -> None:
     found = [dialect_of(name) for name in STREAMS]
     counts = {dialect: found.count(dialect) for dialect in DIALECTS.values()}
-    assert counts == {"openai": 200, "responses": 65, "anthropic": 51, "gemini": 62}
+    assert counts == {"openai": 200, "responses": 65, "anthropic": 51, "gemini": 62, "bedrock": 26, "bedrock-claude": 9}
 
 
 def test_a_stream_read_whole_says_what_it_says_byte_by_byte(stream: Stream) -> None:
@@ -170,7 +182,7 @@ def test_a_long_event_may_be_cut_behind_each_further_byte(stream: Stream) -> Non
         before.feed(stream.body[begin:end])
 
 
-SHORT_STREAMS = [name for name in STREAMS if len(load(name)["response"]["body"].encode()) <= SHORT]
+SHORT_STREAMS = [name for name in STREAMS if len(body_of(name)) <= SHORT]
 
 
 @pytest.mark.parametrize("stream", SHORT_STREAMS, indirect=True)

@@ -18,6 +18,8 @@ from crossfade.telemetry.redact import redact
         ("AIzaSyA1234567890abcdefghijk", "AIza***"),
         ("gsk_0123456789abcdef0123", "gsk_***"),
         ("AKIA0123456789ABCDEF", "AKIA***"),
+        ("key ABSKQmVkcm9ja0FQSUtleS0+/abc= here", "key ABSK*** here"),
+        ("bedrock-api-key-YmVkcm9jay5hbWF6b25hd3M", "bedrock-api-key-***"),
         ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln", "eyJ***"),
         ("Authorization: Bearer abcdefgh12345678", "Authorization: Bearer ***"),
         ('{"authorization": "bearer abc.def-ghi_jkl"}', '{"authorization": "bearer ***"}'),
@@ -46,6 +48,7 @@ def test_gateway_keys_are_masked(number: int) -> None:
         "http://127.0.0.1:4000/v1 a@b.example",
         "api_keys: [env:OPENAI_API_KEY]",
         "openai/gpt-oss-120b google/gemini-3.8-flash",
+        "bedrock-api-key-1 and bedrock/amazon.nova-pro-v1:0",
     ],
 )
 def test_other_text_is_left_alone(text: str) -> None:

@@ -53,6 +53,8 @@ def missing(row: Vendor) -> str:
             f"base_url is missing; say where the resource is, as in {AZURE_V1}, or {AZURE_DATED} with api_version:"
             " 2024-10-21"
         )
+    if row.dialect == "bedrock" or row.via == "invoke_model":
+        return f"base_url is missing; say in which region, as in https://{row.hosts[0].replace('*', 'us-east-1')}"
     return "base_url is missing; say where the API is, as in https://host/v1"
 
 

@@ -72,7 +72,10 @@ _OTHER_NAMES = {
     "moonshotai": "moonshot",
     "kimi": "moonshot",
     "grok": "xai",
+    "bedrock-claude": "bedrock",
 }
+_PROFILE = re.compile(r"(?:us|eu|apac|ap|jp|au|ca|sa|me|us-gov|global)\.(?=[a-z0-9]+\.)")
+"""The regions of one of Bedrock's inference profiles, before the model's id."""
 _VERSION = re.compile(r"-(?:\d{8}|\d{4}-\d{2}-\d{2}|latest)$")
 
 _ALWAYS_THINKS = re.compile(
@@ -98,6 +101,7 @@ def facts_of(vendor: str, model: str) -> ModelFacts | None:
     """What is known of a model, also under an id with the date of a version behind it; None for unknown ones."""
     vendor = _known_as(vendor)
     rows = _rows().get(vendor, {})
+    model = _PROFILE.sub("", model, count=1) if vendor == "bedrock" else model
     row = rows.get(model) or rows.get(_VERSION.sub("", model))
     if row is None:
         return None

@@ -10,7 +10,7 @@ import msgspec
 from crossfade.core.exchange import Ability
 from crossfade.core.policy import RoutePolicy, TimeoutPolicy
 
-Dialect = Literal["openai", "responses", "anthropic", "gemini"]
+Dialect = Literal["openai", "responses", "anthropic", "gemini", "bedrock"]
 
 
 class StreamEnd(StrEnum):
@@ -37,6 +37,9 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     are. `dated_versions`: it has APIs that want a version by date, which configuration names. That is then
     `api_version`, which goes with every request as `?api-version=`; `model_in_path`: the model is the name of a
     deployment, and stands in the path, `/deployments/NAME/chat/completions`.
+
+    `via`: the API of a cloud that carries the dialect's bodies, in place of the vendor's own. `aws_region`: where
+    requests to AWS are signed for, if the host does not say it.
     """
 
     name: str
@@ -61,6 +64,8 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     dated_versions: bool = False
     api_version: str = ""
     model_in_path: bool = False
+    via: Literal["", "invoke_model"] = ""
+    aws_region: str = ""
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,6 +14,8 @@ from crossfade.core.target import Target
 
 _MAKERS: Final = (
     (re.compile(r"toolu_[0-9A-Za-z]{10,}"), "anthropic"),
+    (re.compile(r"toolu_bdrk_[0-9A-Za-z]{10,}"), "bedrock-claude"),
+    (re.compile(r"tooluse_[0-9A-Za-z_-]{10,}"), "bedrock"),
     # Gemini gives most calls no id; the one that is made up for them is 24 hex digits, which no other vendor's is.
     (re.compile(r"call_[0-9a-f]{24}"), "gemini"),
     (re.compile(r"call_[0-9A-Za-z]{24}"), "openai"),

@@ -39,9 +39,6 @@ DRAIN_TIME: Final = 5.0
 
 Gate = StreamGate | StreamCollector
 
-_EVENT_STARTS: Final = (b"data:", b"event:", b"id:", b"retry:", b":")
-_START_BYTES: Final = max(map(len, _EVENT_STARTS))
-
 # How the body of a response is taken.
 _WHOLE, _EVENTS, _ERROR, _UNKNOWN = range(4)
 
@@ -51,6 +48,7 @@ class Relay(ResponseSink):
 
     __slots__ = (
         "_error_due",
+        "_is_named",
         "_mode",
         "_open",
         "_pieces",
@@ -88,6 +86,7 @@ class Relay(ResponseSink):
         self._size = 0
         self._error_due: float | None = None
         self._mode = _WHOLE
+        self._is_named = False  # the first event of the stream has come
         self._open: StreamGate | None = None  # the gate, while it stands open and this attempt is not over
 
     @property
@@ -113,9 +112,9 @@ class Relay(ResponseSink):
             self._error_due = now + ERROR_BODY_TIME
             self.runner.wake_by(self._error_due)
         elif self.send.stream:
-            is_events = head.headers.get("content-type", "").startswith("text/event-stream")
-            self._mode = _EVENTS if is_events else _UNKNOWN
-            self.reader = self.upstream.provider.reader(self.runner.facts)
+            self.reader = reader = self.upstream.provider.reader(self.runner.facts)
+            is_stream = head.headers.get("content-type", "").startswith(reader.framing.media_type)
+            self._mode = _EVENTS if is_stream else _UNKNOWN
             self.runner.wake_by(self.timers.due())  # from the first byte on, silence counts
 
     def on_body(self, data: bytes) -> None:
@@ -211,16 +210,18 @@ class Relay(ResponseSink):
             self._collect(data[: MAX_ERROR_BODY - self._size])
 
     def _take_unknown(self, data: bytes) -> None:
-        """A stream was asked for and no event stream announced: the first bytes behind white space tell what it is."""
+        """A stream was asked for and none was announced: the first bytes behind white space tell what it is."""
         self.timers.on_bytes(_now())
+        assert self.reader is not None
+        framing = self.reader.framing
         start = b"".join((*self._pieces, data)).lstrip()
         self._pieces.clear()
         self._size = 0
-        if start.startswith(_EVENT_STARTS):
+        if start.startswith(framing.starts):
             self._mode = _EVENTS
             self._take_events(start)
             return
-        if len(start) >= _START_BYTES:
+        if len(start) >= framing.longest:
             self._mode = _WHOLE
         self._keep(start, MAX_BODY)
 
@@ -272,6 +273,10 @@ class Relay(ResponseSink):
         """Lets the gate have `events` and the caller what may leave because of them."""
         gate, timers = self.gate, self.timers
         assert gate is not None
+        if events and not self._is_named:
+            self._is_named = True
+            if not events[0].model:  # a provider that does not say who answers was asked for one
+                events[0].model = self.send.target.model
         out = b""
         is_ended = False
         for event in events:

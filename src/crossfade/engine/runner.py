@@ -179,10 +179,13 @@ class Runner(UnderWay):
             return
         if asked.dropped:
             self.dispatch.on_dropped(step.attempt, asked.dropped)
+        path, fields = upstream.base_path + asked.path, asked.headers
+        if asked.sign is not None:
+            fields = [*fields, *asked.sign(time.time(), upstream.endpoint.authority, path)]
         request = UpstreamRequest(
             upstream.endpoint,
-            upstream.base_path + asked.path,
-            asked.headers,
+            path,
+            fields,
             asked.body,
             connect_timeout=step.limits.connect,
             target=target.name,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 from urllib.parse import urlsplit
 
+from crossfade.core.credential import Secret
 from crossfade.core.target import Target
 from crossfade.providers.base import Provider
 from crossfade.transport.endpoint import Endpoint
@@ -26,7 +27,7 @@ class Upstream:
         provider: Provider,
         endpoint: Endpoint,
         base_path: str,
-        secret: str | None,
+        secret: Secret | None,
     ) -> None:
         self.provider = provider
         self.endpoint = endpoint
@@ -52,7 +53,7 @@ class Upstreams:
         """How a provider is called where no target is meant."""
         return self._by_provider[provider][0]
 
-    def secrets_of(self, provider: str) -> list[str | None]:
+    def secrets_of(self, provider: str) -> list[Secret | None]:
         """The keys that a provider is called with."""
         return [upstream.secret for upstream in self._by_provider[provider]]
 
@@ -60,7 +61,7 @@ class Upstreams:
 def upstreams_of(
     provider: Provider,
     base_url: str,
-    secrets: Sequence[str],
+    secrets: Sequence[Secret],
     *,
     network: Literal["public", "private"],
     keep_idle: float,

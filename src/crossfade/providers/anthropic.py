@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from crossfade.core.credential import Secret
 from crossfade.core.exchange import Completion, Continuation, RequestFacts, continued
 from crossfade.core.failure import Failure, FailureReason
 from crossfade.core.target import Dialect, Target, Vendor
@@ -55,7 +56,7 @@ class AnthropicProvider:
         self,
         inbound: Inbound,
         target: Target,
-        secret: str | None,
+        secret: Secret | None,
         stream: bool,
         continuation: Continuation | None = None,
     ) -> ProviderRequest:
@@ -82,17 +83,17 @@ class AnthropicProvider:
         )
         return ProviderRequest(path=PATH, headers=headers, body=written.body, dropped=written.dropped)
 
-    def _headers(self, secret: str | None, callers: Sequence[tuple[str, str]] = ()) -> list[tuple[str, str]]:
+    def _headers(self, secret: Secret | None, callers: Sequence[tuple[str, str]] = ()) -> list[tuple[str, str]]:
         """`callers` are the caller's own words about the API, which win."""
         headers = [("content-type", "application/json"), *callers]
         if not any(name == "anthropic-version" for name, _ in callers):
             headers.append(("anthropic-version", API_VERSION))
         return [*headers, *self.credential(secret)]
 
-    def credential(self, secret: str | None) -> list[tuple[str, str]]:
-        """The header that a key is sent in."""
+    def credential(self, secret: Secret | None) -> list[tuple[str, str]]:
+        """The header that a key is sent in; none for what signs."""
         auth = self.vendor.auth
-        if secret is None or auth == "none":
+        if not isinstance(secret, str) or auth == "none":
             return []
         return [("authorization", f"Bearer {secret}")] if auth == "bearer" else [(auth, secret)]
 

@@ -6,9 +6,10 @@ or a `Failure`; it never raises for what an upstream sent.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from crossfade.core.credential import Secret
 from crossfade.core.exchange import ChatRequest, Completion, Continuation, RequestFacts
 from crossfade.core.failure import Failure
 from crossfade.core.target import Dialect, Target
@@ -32,15 +33,21 @@ class Inbound(Protocol):
         the target's set and dropped parameters, the turns of a continuation."""
 
 
+Sign = Callable[[float, str, str], Sequence[tuple[str, str]]]
+"""Gives the headers that prove a request, for the Unix time, the Host header and the whole path it is sent with."""
+
+
 class ProviderRequest:
     """What goes on the wire. `path` is relative to the provider's base URL and has the query.
-    `dropped` names the caller's parameters that this dialect cannot express."""
+    `dropped` names the caller's parameters that this dialect cannot express. `sign` is there where a request is proven
+    by a signature: what it gives is sent beside `headers`."""
 
     __slots__ = (
         "body",
         "dropped",
         "headers",
         "path",
+        "sign",
     )
 
     def __init__(
@@ -49,11 +56,13 @@ class ProviderRequest:
         headers: Sequence[tuple[str, str]],
         body: bytes,
         dropped: tuple[str, ...] = (),
+        sign: Sign | None = None,
     ) -> None:
         self.path = path
         self.headers = headers
         self.body = body
         self.dropped = dropped
+        self.sign = sign
 
 
 class Provider(Protocol):
@@ -67,14 +76,14 @@ class Provider(Protocol):
         self,
         inbound: Inbound,
         target: Target,
-        secret: str | None,
+        secret: Secret | None,
         stream: bool,
         continuation: Continuation | None = None,
     ) -> ProviderRequest:
         """Raises InvalidRequest where the request cannot be put into this dialect at all."""
 
-    def credential(self, secret: str | None) -> Sequence[tuple[str, str]]:
-        """The headers that a key is sent in."""
+    def credential(self, secret: Secret | None) -> Sequence[tuple[str, str]]:
+        """The headers that a key is sent in; none for what signs."""
 
     def request_id(self, headers: Mapping[str, str]) -> str | None:
         """The provider's own name of an exchange, from the head of its answer; without any key that was sent."""

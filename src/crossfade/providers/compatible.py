@@ -15,6 +15,8 @@ from crossfade.core.target import StreamEnd, Vendor
 _LONG_IDLE: Final = 55.0
 """Seconds an idle connection may be used again where the front end is known to keep it for minutes."""
 
+_BEDROCK: Final = ("bedrock-runtime.*.amazonaws.com", "bedrock-runtime-fips.*.amazonaws.com")
+
 _ROWS: Final = (
     Vendor(
         name="openai",
@@ -199,6 +201,25 @@ _ROWS: Final = (
         dialect="openai",
         base_url="https://api.inference.crusoecloud.com/v1",
         env=("CRUSOE_API_KEY",),
+    ),
+    Vendor(
+        name="bedrock",
+        dialect="bedrock",
+        base_url="",  # https://bedrock-runtime.{region}.amazonaws.com
+        hosts=_BEDROCK,
+        env=("AWS_BEARER_TOKEN_BEDROCK",),
+        assembles=True,
+        model_prefixes=("amazon.nova", "us.amazon.nova", "eu.amazon.nova", "apac.amazon.nova", "global.amazon.nova"),
+    ),
+    Vendor(
+        name="bedrock-claude",
+        dialect="anthropic",
+        base_url="",  # as Bedrock's
+        hosts=_BEDROCK,
+        env=("AWS_BEARER_TOKEN_BEDROCK",),
+        stream_end=StreamEnd.FINISH_AND_MARKER,
+        assembles=True,
+        via="invoke_model",
     ),
     Vendor(
         name="bedrock-mantle",

@@ -295,7 +295,7 @@ def retry_in_body(error: ErrorBody) -> float | None:
 _SECRETS = re.compile(
     r"(?i)\bbearer\s+[^\s\"',]+"
     r"|\b(?:(?:sk|pk|rk|xai|pplx|csk|nvapi)-|(?:gsk|fw|hf|tgp)_)[^\s\"',.<>]{6,}|\bdapi[0-9a-f]{16,}"
-    r"|\bAIza[\w-]{10,}|\bAKIA\w{8,}|\bya29\.[\w.-]+|\beyJ[\w-]{8,}\.[\w.-]+"
+    r"|\bAIza[\w-]{10,}|\bA(?:KIA|SIA)\w{8,}|\b(?:ABSK|bedrock-api-key-)[\w+/=-]{8,}|\bya29\.[\w.-]+|\beyJ[\w-]{8,}\.[\w.-]+"
     r"|(?<=key provided: )\S+|(?<=api key: )\S+|\borg[-_][A-Za-z0-9]{6,}"
 )
 _WAITED_FOR: Final = frozenset({_R.RATE_LIMIT, _R.OVERLOADED, _R.SERVER_ERROR, _R.QUOTA_EXHAUSTED})

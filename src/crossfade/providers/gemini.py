@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
+from crossfade.core.credential import Secret
 from crossfade.core.errors import InvalidRequest
 from crossfade.core.exchange import Completion, Continuation, RequestFacts, continued
 from crossfade.core.failure import Failure, FailureReason
@@ -57,7 +58,7 @@ class GeminiProvider:
         self,
         inbound: Inbound,
         target: Target,
-        secret: str | None,
+        secret: Secret | None,
         stream: bool,
         continuation: Continuation | None = None,
     ) -> ProviderRequest:
@@ -79,7 +80,7 @@ class GeminiProvider:
             dropped=written.dropped,
         )
 
-    def _embeddings(self, inbound: EmbeddingsInbound, target: Target, secret: str | None) -> ProviderRequest:
+    def _embeddings(self, inbound: EmbeddingsInbound, target: Target, secret: Secret | None) -> ProviderRequest:
         if inbound.texts is None:
             raise InvalidRequest("Gemini embeds texts, not tokens of another provider's models", param="input")
         body = write_embeddings(
@@ -114,10 +115,10 @@ class GeminiProvider:
         """The failure of an error that came inside a 200, as a body or as an event."""
         return self._secrets.cleaned(_failure(200, {}, body))
 
-    def credential(self, secret: str | None) -> list[tuple[str, str]]:
-        """The header that a key is sent in."""
+    def credential(self, secret: Secret | None) -> list[tuple[str, str]]:
+        """The header that a key is sent in; none for what signs."""
         auth = self.vendor.auth
-        if secret is None or auth == "none":
+        if not isinstance(secret, str) or auth == "none":
             return []
         return [("authorization", f"Bearer {secret}")] if auth == "bearer" else [(auth, secret)]
 

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from crossfade.core.credential import Secret
 from crossfade.core.errors import InvalidRequest
 from crossfade.core.exchange import Completion, Continuation, RequestFacts, continued
 from crossfade.core.failure import Failure
@@ -42,7 +43,7 @@ class OpenAIProvider(Provider):
         self.vendor = vendor
         self._secrets = Secrets()
         self._errors = ErrorMemory(self._secrets)
-        self._known_headers: dict[str | None, tuple[tuple[str, str], ...]] = {}
+        self._known_headers: dict[Secret | None, tuple[tuple[str, str], ...]] = {}
         self._query = f"?api-version={vendor.api_version}" if vendor.api_version else ""
         endpoints = () if vendor.model_in_path else (PATH, vendor.embeddings_path)
         self._paths = {endpoint: endpoint + self._query for endpoint in endpoints}
@@ -54,7 +55,7 @@ class OpenAIProvider(Provider):
         self,
         inbound: Inbound,
         target: Target,
-        secret: str | None,
+        secret: Secret | None,
         stream: bool,
         continuation: Continuation | None = None,
     ) -> ProviderRequest:
@@ -95,7 +96,7 @@ class OpenAIProvider(Provider):
             raise InvalidRequest(f"{target.model!r} is no name of a deployment.", param="model")
         return f"/deployments/{quote(target.model, safe='', errors='replace')}{endpoint}{self._query}"
 
-    def _headers(self, secret: str | None) -> tuple[tuple[str, str], ...]:
+    def _headers(self, secret: Secret | None) -> tuple[tuple[str, str], ...]:
         """The same object for the same secret, so that it is rendered once."""
         headers = self._known_headers.get(secret)
         if headers is None:
@@ -103,9 +104,9 @@ class OpenAIProvider(Provider):
             headers = self._known_headers[secret] = (_CONTENT_TYPE, *self.credential(secret))
         return headers
 
-    def credential(self, secret: str | None) -> tuple[tuple[str, str], ...]:
-        """The header that a key is sent in."""
-        if secret is None or self.vendor.auth == "none":
+    def credential(self, secret: Secret | None) -> tuple[tuple[str, str], ...]:
+        """The header that a key is sent in; none for what signs."""
+        if not isinstance(secret, str) or self.vendor.auth == "none":
             return ()
         if self.vendor.auth == "bearer":
             return (("authorization", f"Bearer {secret}"),)

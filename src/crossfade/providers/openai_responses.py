@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from crossfade.core.credential import Secret
 from crossfade.core.exchange import Completion, Continuation, RequestFacts, continued
 from crossfade.core.failure import Failure
 from crossfade.core.target import Dialect, Target, Vendor
@@ -41,7 +42,7 @@ class ResponsesProvider:
         self,
         inbound: Inbound,
         target: Target,
-        secret: str | None,
+        secret: Secret | None,
         stream: bool,
         continuation: Continuation | None = None,
     ) -> ProviderRequest:
@@ -60,9 +61,9 @@ class ResponsesProvider:
         written = write_request(chat, target, stream=stream)
         return ProviderRequest(PATH, headers, written.body, written.dropped)
 
-    def credential(self, secret: str | None) -> tuple[tuple[str, str], ...]:
-        """The header that a key is sent in."""
-        if secret is None or self.vendor.auth == "none":
+    def credential(self, secret: Secret | None) -> tuple[tuple[str, str], ...]:
+        """The header that a key is sent in; none for what signs."""
+        if not isinstance(secret, str) or self.vendor.auth == "none":
             return ()
         if self.vendor.auth == "bearer":
             return (("authorization", f"Bearer {secret}"),)

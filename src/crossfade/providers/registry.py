@@ -10,6 +10,7 @@ from typing import Final
 from crossfade.core.target import Dialect, Vendor
 from crossfade.providers.anthropic import AnthropicProvider
 from crossfade.providers.base import Provider
+from crossfade.providers.bedrock import BedrockClaudeProvider, BedrockProvider
 from crossfade.providers.compatible import VENDORS
 from crossfade.providers.gemini import GeminiProvider
 from crossfade.providers.openai import OpenAIProvider
@@ -23,22 +24,26 @@ _BY_DIALECT: Final[Mapping[Dialect, Callable[[Vendor], Provider]]] = MappingProx
         "responses": ResponsesProvider,
         "anthropic": AnthropicProvider,
         "gemini": GeminiProvider,
+        "bedrock": BedrockProvider,
     }
 )
+_BY_CLOUD: Final[Mapping[str, Callable[[Vendor], Provider]]] = MappingProxyType({"invoke_model": BedrockClaudeProvider})
+"""Those of a cloud that carries a dialect's bodies by an API of its own (`Vendor.via`)."""
 
 
 _VERSIONS: Final[Mapping[Dialect, str]] = MappingProxyType({"anthropic": "/v1", "gemini": "/v1beta"})
 _VERSION: Final = re.compile(r"/v\d+(?:(?:alpha|beta)\d*)?$")
 
 
-def versioned(dialect: Dialect, base_url: str) -> str:
-    """`base_url` with the API's version at its end. The vendors' own SDKs take base URLs without it and add it
-    themselves (Anthropic's `/v1`, Google's `/v1beta`), so people have both; OpenAI's is part of the base URL."""
-    base_url = base_url.rstrip("/")
-    version = _VERSIONS.get(dialect)
+def versioned(vendor: Vendor) -> str:
+    """A vendor's `base_url` with the API's version at its end. The vendors' own SDKs take base URLs without it and add
+    it themselves (Anthropic's `/v1`, Google's `/v1beta`), so people have both; OpenAI's is part of the base URL, and
+    the paths of clouds have their own."""
+    base_url = vendor.base_url.rstrip("/")
+    version = None if vendor.via else _VERSIONS.get(vendor.dialect)
     return base_url if version is None or _VERSION.search(base_url) else base_url + version
 
 
 def provider_for(vendor: Vendor) -> Provider:
     """The provider of a vendor's row (its own, or one changed by configuration, such as another base URL)."""
-    return _BY_DIALECT[vendor.dialect](vendor)
+    return (_BY_CLOUD[vendor.via] if vendor.via else _BY_DIALECT[vendor.dialect])(vendor)

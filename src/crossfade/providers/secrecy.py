@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from crossfade.core.credential import AwsKeys, Secret
 from crossfade.core.failure import Failure
 
 MASK: Final = "[redacted]"
@@ -19,9 +20,12 @@ _LEAST: Final = 6
 _PIECE: Final = 8
 """Characters of the beginning of a key that are masked at the end of a text: it may have been cut there."""
 
+_MOST: Final = 256
+"""Keys that are remembered, the latest: those that are refreshed are new ones every hour."""
+
 
 class Secrets:
-    """The keys that one provider was called with: as many as are configured for it."""
+    """The keys that one provider was called with: as many as are configured for it, and those they took over from."""
 
     __slots__ = ("_known",)
 
@@ -31,9 +35,14 @@ class Secrets:
     def __repr__(self) -> str:
         return f"<Secrets {len(self._known)}>"
 
-    def learn(self, secret: str | None) -> None:
-        """Remembers a key, as it is and as it stands in an address."""
-        if secret is not None and secret not in self._known and len(secret) >= _LEAST:
+    def learn(self, secret: Secret | None) -> None:
+        """Remembers a key, as it is and as it stands in an address; of a key pair all of its parts."""
+        if isinstance(secret, AwsKeys):
+            for part in (secret.access_key_id, secret.secret_access_key, secret.session_token):
+                self.learn(part)
+        elif secret is not None and secret not in self._known and len(secret) >= _LEAST:
+            if len(self._known) >= _MOST:
+                del self._known[next(iter(self._known))]
             self._known[secret] = tuple(dict.fromkeys((secret, quote(secret, safe=""))))
 
     def kept_out_of(self, word: str | None) -> str | None:

@@ -24,6 +24,8 @@ _EMPTY: Mapping[Dialect, bytes] = MappingProxyType(
         b'"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":1,"output_tokens":0}}',
         "gemini": b'{"candidates":[{"content":{"role":"model","parts":[{"text":""}]},"finishReason":"STOP",'
         b'"index":0}]}',
+        "bedrock": b'{"output":{"message":{"role":"assistant","content":[{"text":""}]}},"stopReason":"end_turn",'
+        b'"usage":{"inputTokens":1,"outputTokens":0,"totalTokens":1}}',
     }
 )
 

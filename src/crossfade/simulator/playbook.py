@@ -14,13 +14,15 @@ from types import MappingProxyType
 import msgspec
 
 from crossfade.simulator.answers import Answer, answer_to, call_of, cut
-from crossfade.simulator.ask import Ask, ToolSpec
+from crossfade.simulator.ask import Ask, ToolSpec, as_dict
 from crossfade.simulator.dialect import Dialect, ErrorReply, Event, Wait, encode, in_seconds
 from crossfade.simulator.faults import Group, Step
 from crossfade.simulator.script import LAST_CHUNK, Ending, Headers, Script, chunk, head, message, paced, whole_message
 
 HTML = b"<!DOCTYPE html>\n<html><head><title>502 Bad Gateway</title></head><body><h1>Bad Gateway</h1></body></html>\n"
 
+_ENVELOPES = ("anthropic", "bedrock", "bedrock-claude")
+"""Dialects whose envelope is an event of its own."""
 _NOT_JSON = b'{"id": "chatcmpl-broken", "choices": [{"index": 0, "delta": {"cont'
 _JSON: Headers = (("content-type", "application/json"),)
 
@@ -171,8 +173,9 @@ def _wait_headers(wait: Wait) -> Headers:
 def _any_status(call: Call) -> Script:
     status = call.step.status
     error = call.dialect.error("422" if 400 <= status < 500 else "500", call.ask, call.step.message)
-    if isinstance(error.body["error"].get("code"), int):  # Gemini says the status in the body, too
-        error.body["error"]["code"] = status
+    inner = as_dict(error.body.get("error"))
+    if isinstance(inner.get("code"), int):  # Gemini says the status in the body, too
+        inner["code"] = status
     return reply(msgspec.structs.replace(error, status=status), call.headers)
 
 
@@ -305,7 +308,7 @@ def _no_choices(call: Call) -> Script:
     opening = _events(call, Answer())
     if call.dialect.name == "responses":  # there an empty list is all that is left out
         return _stream(call, opening)
-    if call.dialect.name == "anthropic":  # its envelope is an event of its own
+    if call.dialect.name in _ENVELOPES:
         kept = [event for event in opening if event.part in ("opening", "marker")]
     else:
         event = call.dialect.event(call.ask, data) if call.ask.is_sse else b"[%b]" % data

@@ -12,9 +12,10 @@ from typing import Any
 
 import msgspec
 
-from crossfade.simulator import gemini, playbook, script
+from crossfade.simulator import bedrock, gemini, playbook, script
 from crossfade.simulator.anthropic import Anthropic
 from crossfade.simulator.ask import Ask, BadAsk
+from crossfade.simulator.bedrock import Bedrock, BedrockClaude
 from crossfade.simulator.connection import Connection, Received
 from crossfade.simulator.dialect import CREATED, Dialect, encode
 from crossfade.simulator.embeddings import GEMINI_PATH, GeminiEmbeddings, OpenAIEmbeddings
@@ -32,6 +33,7 @@ MODELS = ("simulator-large", "simulator-small")
 
 _PROVIDER = re.compile(r"/p/([A-Za-z0-9._-]{1,64})(/.*)")
 _OPENAI, _RESPONSES, _ANTHROPIC, _GEMINI = OpenAI(), OpenAIResponses(), Anthropic(), Gemini()
+_BEDROCK, _BEDROCK_CLAUDE = Bedrock(), BedrockClaude()
 _EMBEDDINGS, _GEMINI_EMBEDDINGS = OpenAIEmbeddings(), GeminiEmbeddings()
 
 
@@ -138,6 +140,8 @@ class Simulator:
         dialect = _dialect(path)
         if dialect is None or request.method != "POST":
             return await _perform(connection, _other(request, path))
+        if dialect in (_BEDROCK, _BEDROCK_CLAUDE) and (why := bedrock.unproven(request.headers)) is not None:
+            return await _perform(connection, playbook.reply(bedrock.refusal(why)))
         try:
             call = self._call(dialect, provider, path, request)
         except BadAsk as error:
@@ -276,6 +280,10 @@ def _dialect(path: str) -> Dialect | None:
         return _EMBEDDINGS
     if GEMINI_PATH.search(path):
         return _GEMINI_EMBEDDINGS
+    if bedrock.CONVERSE.search(path):
+        return _BEDROCK
+    if bedrock.INVOKE.search(path):
+        return _BEDROCK_CLAUDE
     return _GEMINI if gemini.PATH.search(path) else None
 
 

@@ -17,7 +17,7 @@ from crossfade.simulator.server import DEFAULT_NAME, Simulator
 
 T = TypeVar("T")
 
-_PREFIXES = {"openai": "/v1", "responses": "/v1", "anthropic": "", "gemini": ""}
+_PREFIXES = {"openai": "/v1", "responses": "/v1", "anthropic": "", "gemini": "", "bedrock": "", "bedrock-claude": ""}
 
 
 class ProviderSimulator:

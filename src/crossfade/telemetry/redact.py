@@ -20,6 +20,7 @@ _SECRETS = re.compile(
         | (?<![A-Za-z0-9])eyJ(?=[A-Za-z0-9_-]{10,}\.)
         | (?<![A-Za-z0-9_-])cf-(?=[A-Za-z0-9_-]{43})
       )[A-Za-z0-9_.-]+
+    | (?P<bedrock>(?<![A-Za-z0-9])(?:ABSK|bedrock-api-key-))[A-Za-z0-9+/=_-]{16,}
     | (?P<scheme>\b(?i:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}
     | (?P<header>\b(?i:(?:x-)?(?:goog-)?api[-_]?key)\\?["']?\s*[:=]\s*\\?["']?)[^\s"'\\,;&}]+
     | (?P<parameter>[?&](?i:key|token|access_token|sig|signature)=)[^\s"'\\&]+

@@ -22,3 +22,9 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     keep_idle: float = 4.0
     connect_timeout: float = 5.0
     proxy: str | None = None
+
+    @property
+    def authority(self) -> str:
+        """Host and port as the Host header has them."""
+        host = f"[{self.host}]" if ":" in self.host and not self.host.startswith("[") else self.host
+        return host if self.port == (443 if self.scheme == "https" else 80) else f"{host}:{self.port}"

@@ -111,7 +111,7 @@ class _Road:
         self.endpoint, self.proxy, self.lane = endpoint, proxy, lane
         # http targets behind a proxy are asked for in absolute form; https ones through a tunnel, as if direct.
         self.is_forwarded = proxy is not None and endpoint.scheme == "http"
-        authority = _authority(endpoint)
+        authority = endpoint.authority
         fixed: tuple[tuple[str, str], ...] = ()
         if self.is_forwarded and proxy is not None and proxy.authorization is not None:
             fixed = (("Proxy-Authorization", proxy.authorization),)
@@ -252,7 +252,7 @@ class HttpCall(Exchange, Call):
         if isinstance(error, TransportError):
             return error
         if error is None:
-            authority = _authority(self._road.endpoint)
+            authority = self._road.endpoint.authority
             return ConnectFailed(f"{authority} closed the connection before the request was sent")
         # A fault of ours: reported, and the sink must hear an end all the same.
         self._transport.loop.call_exception_handler({"message": "dialling failed", "exception": error})
@@ -280,8 +280,3 @@ class _FailedCall(Call):
 
     def resume(self) -> None:
         """There is nothing to read."""
-
-
-def _authority(endpoint: Endpoint) -> str:
-    host = f"[{endpoint.host}]" if ":" in endpoint.host and not endpoint.host.startswith("[") else endpoint.host
-    return host if endpoint.port == (443 if endpoint.scheme == "https" else 80) else f"{host}:{endpoint.port}"

@@ -15,7 +15,8 @@ import msgspec
 from crossfade.core.exchange import StreamEvent, ToolDelta, Usage
 from crossfade.core.failure import Failure, FailureReason
 from crossfade.wire.anthropic_answer import FailureReader, WireUsage, arguments_of, finish_of
-from crossfade.wire.sse import MAX_EVENT, EventSplitter, fields_of
+from crossfade.wire.reader import Framing
+from crossfade.wire.sse import MAX_EVENT, SSE, EventSplitter, fields_of
 from crossfade.wire.text_run import TextRun
 
 
@@ -122,6 +123,10 @@ class AnthropicStreamReader:
     def __repr__(self) -> str:
         state = "broken" if self._is_broken else "complete" if self.is_complete else "open"
         return f"<{type(self).__name__} {state}, {self._tool_count} tools, {self.undecodable} undecodable>"
+
+    @property
+    def framing(self) -> Framing:
+        return SSE
 
     @property
     def is_complete(self) -> bool:

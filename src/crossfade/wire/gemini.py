@@ -18,7 +18,8 @@ from crossfade.core.exchange import Choice, Completion, Finish, RequestFacts, St
 from crossfade.core.failure import Failure, FailureReason
 from crossfade.wire.bounds import whole
 from crossfade.wire.gemini_array import ArraySplitter
-from crossfade.wire.sse import MAX_EVENT, EventSplitter, fields_of
+from crossfade.wire.reader import Framing
+from crossfade.wire.sse import MAX_EVENT, SSE, EventSplitter, fields_of
 
 ErrorReader = Callable[[bytes], Failure]
 """Gives the failure that a JSON body with an `error` in it stands for."""
@@ -294,6 +295,10 @@ class GeminiReader:
     def __repr__(self) -> str:
         state = "broken" if self._is_broken else "complete" if self.is_complete else "open"
         return f"<GeminiReader {state}, {len(self._candidates)} candidates, {self.undecodable} undecodable>"
+
+    @property
+    def framing(self) -> Framing:
+        return SSE
 
     @property
     def is_complete(self) -> bool:

@@ -27,6 +27,7 @@ from crossfade.core.exchange import (
     Tool,
     ToolChoice,
 )
+from crossfade.wire.chat_params import CHAT_PARAMS, adjusted
 
 MAX_STOP_SEQUENCES: Final = 5
 """Google's documented limit of `stopSequences`."""
@@ -70,24 +71,6 @@ _TYPES_OF_NAMES: Final[Mapping[str, str]] = MappingProxyType(
 )
 """Media types by the ending of a URL's path; the machine's own list would make bodies differ between machines."""
 
-_CHAT_PARAMS: Final[Mapping[str, tuple[str, Any]]] = MappingProxyType(
-    {
-        "max_tokens": ("max_tokens", int | None),
-        "max_completion_tokens": ("max_tokens", int | None),
-        "temperature": ("temperature", float | None),
-        "top_p": ("top_p", float | None),
-        "top_k": ("top_k", int | None),
-        "stop": ("stop", str | tuple[str, ...] | None),
-        "n": ("n", int),
-        "seed": ("seed", int | None),
-        "frequency_penalty": ("frequency_penalty", float | None),
-        "presence_penalty": ("presence_penalty", float | None),
-        "reasoning_effort": ("reasoning_effort", str | None),
-    }
-)
-"""Parameters of a chat request that a target may set or drop by their chat names; the field and its type. None of
-them is a top-level name of Gemini."""
-
 Json = dict[str, Any]
 
 
@@ -122,7 +105,7 @@ def write_request(
     """
     dropped = _Dropped()
     set_params, drop_params = tuple(set_params), tuple(drop_params)
-    request = _adjusted(request, set_params, drop_params)
+    request = adjusted(request, set_params, drop_params)
     contents, system = _Turns(family(model)).read(request.messages)
     if system and _NO_INSTRUCTION.match(model.rpartition("/")[2]):
         if not contents or contents[0]["role"] != "user":
@@ -139,34 +122,11 @@ def write_request(
         body["generationConfig"] = config
     _note_losses(request, dropped)
     for name, raw in set_params:
-        if name not in _CHAT_PARAMS:
+        if name not in CHAT_PARAMS:
             body[name] = msgspec.Raw(raw)
     for name in drop_params:
         body.pop(name, None)
     return Written(msgspec.json.encode(body), dropped.names())
-
-
-def _adjusted(
-    request: ChatRequest, set_params: tuple[tuple[str, bytes], ...], drop_params: tuple[str, ...]
-) -> ChatRequest:
-    """The request with what the target sets and drops by the names of chat parameters."""
-    changes: Json = {}
-    for name, raw in set_params:
-        if name in _CHAT_PARAMS:
-            field, kind = _CHAT_PARAMS[name]
-            try:
-                value = msgspec.json.decode(raw, type=kind)
-            except msgspec.DecodeError as error:
-                raise InvalidRequest(f"the value set for the target cannot be used: {error}", param=name) from None
-            changes[field] = value if field != "stop" else (value,) if isinstance(value, str) else value or ()
-    for name in drop_params:
-        if name in _CHAT_PARAMS:
-            field = _CHAT_PARAMS[name][0]
-            changes[field] = _DEFAULTS[field]
-    return msgspec.structs.replace(request, **changes) if changes else request
-
-
-_DEFAULTS: Final = {field.name: field.default for field in msgspec.structs.fields(ChatRequest)}
 
 
 class _Dropped:

@@ -26,8 +26,8 @@ from crossfade.wire.openai_response import (
     text_of,
 )
 from crossfade.wire.openai_usage import read_usage
-from crossfade.wire.reader import StreamReader
-from crossfade.wire.sse import EventSplitter, fields_of, without_comments
+from crossfade.wire.reader import Framing, StreamReader
+from crossfade.wire.sse import SSE, EventSplitter, fields_of, without_comments
 from crossfade.wire.text_run import TextRun
 
 _decode_text: Final = msgspec.json.Decoder(shapes.TextChunk).decode
@@ -121,6 +121,10 @@ class ChunkReader(StreamReader):
     def __repr__(self) -> str:
         state = "failed" if self._has_failed else "complete" if self.is_complete else "running"
         return f"<ChunkReader {state} open={sorted(self._open)} finished={sorted(self._finished)}>"
+
+    @property
+    def framing(self) -> Framing:
+        return SSE
 
     @property
     def is_complete(self) -> bool:

@@ -1,4 +1,4 @@
-"""The port by which a stream is read, whatever dialect it is in."""
+"""The port by which a stream is read, whatever dialect and framing it is in."""
 
 from __future__ import annotations
 
@@ -8,12 +8,32 @@ from typing import Protocol
 from crossfade.core.exchange import StreamEvent
 
 
+class Framing:
+    """How a stream is cut into events on the wire. `media_type` is what a body of it is announced as; `starts`: how
+    one begins that is announced as something else."""
+
+    __slots__ = ("longest", "media_type", "starts")
+
+    def __init__(self, media_type: str, starts: tuple[bytes, ...]) -> None:
+        self.media_type = media_type
+        self.starts = starts
+        self.longest = max([len(start) for start in starts])
+        """Bytes after which it is known whether a body begins so."""
+
+    def __repr__(self) -> str:
+        return f"<Framing {self.media_type}>"
+
+
 class StreamReader(Protocol):
     """Reads one stream. Bytes in, events out; tolerant of any split of the bytes."""
 
     __slots__ = ()
 
     undecodable: int
+
+    @property
+    def framing(self) -> Framing:
+        """What the bytes of such a stream look like before they are read."""
 
     def feed(self, data: bytes) -> Sequence[StreamEvent]:
         """The events that `data` completes. An event that cannot be decoded is skipped and counted in

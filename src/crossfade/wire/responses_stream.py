@@ -16,6 +16,7 @@ from crossfade.core.exchange import StreamEvent, ToolDelta
 from crossfade.core.failure import Failure, FailureReason
 from crossfade.wire import responses_shapes as shapes
 from crossfade.wire.bounds import whole
+from crossfade.wire.reader import Framing
 from crossfade.wire.responses_answer import (
     BETWEEN_PARTS,
     FailureReader,
@@ -27,7 +28,7 @@ from crossfade.wire.responses_answer import (
     usage_of,
     words_of,
 )
-from crossfade.wire.sse import EventSplitter, fields_of
+from crossfade.wire.sse import SSE, EventSplitter, fields_of
 
 _decode = msgspec.json.Decoder(shapes.Event).decode
 _decode_response = msgspec.json.Decoder(shapes.Response).decode
@@ -57,6 +58,10 @@ class ResponsesStreamReader:
     def __repr__(self) -> str:
         state = "broken" if self._is_broken else "complete" if self.is_complete else "open"
         return f"<{type(self).__name__} {state}, {len(self._calls)} calls, {self.undecodable} undecodable>"
+
+    @property
+    def framing(self) -> Framing:
+        return SSE
 
     @property
     def is_complete(self) -> bool:

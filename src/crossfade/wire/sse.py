@@ -9,6 +9,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from crossfade.wire.reader import Framing
+
+SSE: Final = Framing("text/event-stream", (b"data:", b"event:", b"id:", b"retry:", b":"))
+
 MAX_EVENT: Final = 1024 * 1024
 """Bytes without an event's end above which the stream is no event stream."""
 

@@ -80,14 +80,15 @@ PREFIXES: Final[Mapping[str, Prefix]] = MappingProxyType(
 )
 """Prefixes that can be carried over."""
 
-_AWS: Final = "AWS signs its requests (SigV4), which crossfade does not speak yet"
+_BEDROCK: Final = "LiteLLM's name says neither region nor key; add a provider with vendor bedrock by hand"
+_SAGEMAKER: Final = "crossfade does not speak SageMaker's API"
 _VERTEX: Final = "Vertex AI needs a Google service account, which crossfade does not sign in with yet; the same models"
 UNSUPPORTED: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "bedrock": _AWS,
-        "bedrock_converse": _AWS,
-        "sagemaker": _AWS,
-        "sagemaker_chat": _AWS,
+        "bedrock": _BEDROCK,
+        "bedrock_converse": _BEDROCK,
+        "sagemaker": _SAGEMAKER,
+        "sagemaker_chat": _SAGEMAKER,
         "vertex_ai": f"{_VERTEX} are at Gemini's own API (gemini/...) with a key",
         "vertex_ai_beta": f"{_VERTEX} are at Gemini's own API (gemini/...) with a key",
         "azure_ai": "Azure AI Foundry is not in crossfade's rows; add a provider with its OpenAI-compatible base_url",
