@@ -214,16 +214,16 @@ class Dispatch:
         """A credential of the rung that is not out, with its permit; else the skip is noted."""
         out: Out | None = None
         is_new = False
-        targets, tried, board = rung.targets, self._tried, self.walk.board
+        targets, tried, board, request = rung.targets, self._tried, self.walk.board, self.walk.request
         for target in targets if len(targets) == 1 else _rotated(targets, self.walk.rotation):
             if target.key in tried:
                 continue
             is_new = True
             health = board.of(target)
-            permit = health.take(now)
+            permit = health.take(now, request)
             if permit is not None:
                 return target, health, permit
-            standing = health.standing(now)
+            standing = health.standing(now, request)
             if isinstance(standing, Out) and (out is None or (standing.until or now) < (out.until or now)):
                 out = standing
         if is_new:
@@ -368,7 +368,7 @@ class Dispatch:
             for target in rung.targets:
                 if target.key in self._tried or self._is_too_small(target):
                     continue
-                standing = self.walk.board.of(target).standing(now)
+                standing = self.walk.board.of(target).standing(now, self.walk.request)
                 if not isinstance(standing, Out):
                     return self._send_late(place, rung, target, now)
                 if not standing.is_ejection:
@@ -385,7 +385,8 @@ class Dispatch:
     def _send_late(self, place: int, rung: Rung, target: Target, now: float) -> Send | None:
         """An attempt at the end of the chain, before its time where it has to be."""
         health = self.walk.board.of(target)
-        permit = health.take(now) or health.take_early(now)
+        request = self.walk.request
+        permit = health.take(now, request) or health.take_early(now, request)
         if permit is None:
             # Beside a trial under way: without a permit, as nothing could be learnt from it. Not where silence opened
             # the breaker: this caller would only wait as well.
@@ -568,7 +569,7 @@ class Dispatch:
         at = self._retry_at(attempt, failure, now)
         if at is None or at + self._rungs_left() * self._reserve() >= self.deadline:
             return False
-        if isinstance(attempt.health.standing(at), Out):
+        if isinstance(attempt.health.standing(at, self.walk.request), Out):
             return False
         self._again, self._again_at = attempt, at
         return True
@@ -591,7 +592,7 @@ class Dispatch:
     def _has_other_credential(self, attempt: Attempt, now: float) -> bool:
         board = self.walk.board
         return any(
-            other.key not in self._tried and not isinstance(board.of(other).standing(now), Out)
+            other.key not in self._tried and not isinstance(board.of(other).standing(now, self.walk.request), Out)
             for other in attempt.rung.targets
         )
 
@@ -607,7 +608,7 @@ class Dispatch:
                 targets[:0] = [target for target in again.rung.targets if target.key not in self._tried]
             for target in targets:
                 health = self.walk.board.of(target)
-                permit = health.take(now)
+                permit = health.take(now, self.walk.request)
                 if permit is not None:
                     return self._send(again.place, again.rung, target, health, permit, now, "retry")
         self._decide(again, failure)
