@@ -222,6 +222,7 @@ def _upstreams(config: Config, environ: Mapping[str, str]) -> Upstreams:
             secrets,
             network=provider.network,
             keep_idle=provider.vendor.keep_idle,
+            limits=provider.vendor.limits,
         )
     if errors:
         raise ConfigErrors(errors)

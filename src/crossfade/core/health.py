@@ -7,7 +7,7 @@ route). What each failure does is read from `DISPOSITIONS`. Reading changes noth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Final, assert_never
@@ -16,7 +16,7 @@ from crossfade.core.backoff import clamp_retry_after
 from crossfade.core.breaker import Breaker, Permit
 from crossfade.core.ejection import SEEN_TOGETHER, Ejections, RouteRecord
 from crossfade.core.failure import DISPOSITIONS, Failure, FailureReason, HealthEffect
-from crossfade.core.headroom import Headroom
+from crossfade.core.headroom import Headroom, Limit
 from crossfade.core.load import TargetLoad
 from crossfade.core.policy import HealthPolicy
 from crossfade.core.siblings import Siblings
@@ -40,8 +40,6 @@ MOST_TARGETS: Final = 4096
 
 RAMP_START: Final = 0.1
 """The share of its traffic that a target has at once when its breaker closes."""
-SCARCE: Final = 0.1
-"""The share of a rate limit below which it is looked at with every request."""
 
 _MOST_ROUTES: Final = 64
 _NO_GENERATION: Final = -1
@@ -126,11 +124,13 @@ class TargetHealth:
         standing = self.standing(now)
         return standing.until if isinstance(standing, Out) else None
 
-    def note_limit(self, name: str, most: float | None, left: float, until: float) -> None:
-        """The provider has said what is left of a rate limit (`Headroom.note`)."""
-        self.headroom.note(name, most, left, until)
-        if left <= (most or left) * SCARCE:
-            self._watched.add(self.key)
+    def note_limits(self, said: Sequence[Limit], calls: int, tokens: int, now: float) -> None:
+        """The provider has said what is left of its rate limits (`Headroom.note`). No word holds longer than an
+        ejection would last: what is wrong or has changed is found out then."""
+        longest = now + self._policy.max_rate_limit
+        for limit in said:
+            limit.until = min(limit.until, longest)
+        self.headroom.note(said, calls, tokens)
 
     def ramp(self, now: float) -> float:
         """The share of its usual traffic that the target should have: less than 1 for a while after it came back."""
@@ -421,29 +421,26 @@ class HealthBoard:
         health = self.targets.get(target.key)
         return 1.0 if health is None else health.ramp(now)
 
-    def ranks(self, route: str, tokens: int, now: float) -> Callable[[Target], int] | None:
-        """How late a target should come on `route` at `now` for a request of so many tokens; None: none is to be moved.
+    def ranks(self, route: str, now: float) -> Callable[[Target], int] | None:
+        """How late a target should come on `route` at `now`; None: none is to be moved.
 
-        2: its rate limits have no room for it. 1: its answers have lately not suited the route, or it has just come
-        back, and this request is none of those that it gets already.
+        1: its answers have lately not suited the route, or it has just come back, and this request is none of those
+        that it gets already.
         """
         if route not in self._soft_routes and not self._watched:
             return None
-        return lambda target: self._rank(route, target, tokens, now)
+        return lambda target: self._rank(route, target, now)
 
-    def _rank(self, route: str, target: Target, tokens: int, now: float) -> int:
+    def _rank(self, route: str, target: Target, now: float) -> int:
         health = self.targets.get(target.key)
         if health is None:
             return 0
         if target.key in self._watched:
             ramp = health.ramp(now)
-            if health.headroom.missing(tokens, now) is not None:
-                return 2
-            if ramp < 1.0:
-                if self._draw() >= ramp:
-                    return 1
-            elif health.headroom.share(now) > SCARCE:
+            if ramp >= 1.0:
                 self._watched.discard(target.key)
+            elif self._draw() >= ramp:
+                return 1
         return health.soft_rank(route, now)
 
     def snapshot(self, now: float) -> Mapping[str, TargetView]:

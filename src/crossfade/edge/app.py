@@ -290,7 +290,7 @@ class App(Handler):
         walk = Walk(
             self._prefix + "%x" % count,
             name,
-            plan(route, facts, board.ranks(name, facts.input_tokens, now), prefers, chain),
+            plan(route, facts, board.ranks(name, now), prefers, chain),
             facts,
             policy,
             admitted.limits,
