@@ -441,6 +441,7 @@ ENVIRON = {
     "HOME": "/nowhere",
     **{variable: f"sk-{variable.lower()}-0123456789" for row in VENDORS.values() for variable in row.env},
     "OPENAI_API_KEY_2": "sk-openai-second-0123456789",
+    "OPENAI_API_KEY_3": "sk-openai-third-0123456789",
     "AZURE_API_KEY": "sk-azure-0123456789",
     "LITELLM_MASTER_KEY": "sk-litellm-master-0123456789",
 }

@@ -55,8 +55,8 @@ class Headroom:
         for limit in said:
             known = self.limits.get(limit.name)
             if known is None or calls >= known.calls:
-                limit.calls = calls
-                limit.tokens = tokens
+                limit.calls = min(calls, self.calls)  # it may be of a headroom that the target had before
+                limit.tokens = min(tokens, self.tokens)
                 self.limits[limit.name] = limit
 
     def left(self, limit: Limit) -> float:

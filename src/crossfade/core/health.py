@@ -30,6 +30,7 @@ from crossfade.core.standing import (
     Ejected,
     Out,
     Returned,
+    Scope,
     Standing,
     TargetView,
 )
@@ -44,6 +45,8 @@ RAMP_START: Final = 0.1
 _MOST_ROUTES: Final = 64
 _NO_GENERATION: Final = -1
 _DEFAULT_POLICY: Final = HealthPolicy()
+_PLACES: Final = {FailureReason.RATE_LIMIT: 0, FailureReason.AUTH_ERROR: 2, FailureReason.QUOTA_EXHAUSTED: 3}
+"""Where `TargetHealth._held` has what ejects for a reason; for all others it is the second."""
 
 
 # --- one target ----------------------------------------------------------------------------------------------
@@ -53,7 +56,9 @@ class TargetHealth:
     """Breaker, ejections and per-route record of one target.
 
     `routes_using` is the number of configured routes with this target. `credential` holds the ejections that it
-    shares with the other targets of its provider and credential, `soft_routes` those routes that any target ever had a
+    shares with the other targets of its provider and credential, `account` those of the credential's account. `limits`
+    and `headroom`, its rate limits run into and not yet, it shares with the same model under other keys of `named`, an
+    account that was declared. `soft_routes` those routes that any target ever had a
     soft failure on, `watched` the keys of targets that should have less than their usual traffic, `siblings` the
     breakers of all targets of its provider. `in_flight` counts the permits not yet settled: calls without their first
     content, as permits are settled there.
@@ -66,13 +71,16 @@ class TargetHealth:
         "_siblings",
         "_soft_routes",
         "_watched",
+        "account",
         "breaker",
         "credential",
         "headroom",
         "in_flight",
         "is_drained",
         "key",
+        "limits",
         "load",
+        "named",
         "routes_using",
     )
 
@@ -83,7 +91,6 @@ class TargetHealth:
         draw: Callable[[], float],
         *,
         routes_using: int = 1,
-        credential: Ejections | None = None,
         soft_routes: set[str] | None = None,
         watched: set[str] | None = None,
         siblings: Siblings | None = None,
@@ -95,11 +102,14 @@ class TargetHealth:
         self.breaker = Breaker(policy.breaker, draw)
         self._siblings.breakers[key] = self.breaker
         self.routes_using = routes_using
-        self.credential = Ejections() if credential is None else credential
+        self.named = ""
+        self.credential = Ejections()
+        self.account = Ejections()
+        self.limits = Ejections()
+        self.headroom = Headroom()
         self.in_flight = 0
         self.is_drained = False
         self.load = TargetLoad()
-        self.headroom = Headroom()
         self._policy = policy
         self._ejections = Ejections()
         self._routes: dict[str, RouteRecord] = {}
@@ -110,7 +120,7 @@ class TargetHealth:
         """Whether the target may be called at `now`; an ejection is named before the breaker."""
         if self.is_drained:
             return DRAINED
-        if self.breaker.is_closed and not self._ejections and not self.credential:
+        if self.breaker.is_closed and not self._was_ejected:
             return AVAILABLE
         return self._ejected(now) or self._breaker_standing(now)
 
@@ -149,7 +159,7 @@ class TargetHealth:
         """Whether the last that was heard of it is bad: its breaker is not closed, its last call failed, or no
         good answer has come since it was ejected."""
         breaker = self.breaker
-        return not breaker.is_closed or bool(breaker.consecutive_failures or self._ejections or self.credential)
+        return not breaker.is_closed or bool(breaker.consecutive_failures) or self._was_ejected
 
     def view(self, now: float) -> TargetView:
         calls, failures = self.breaker.recent(now)
@@ -163,7 +173,7 @@ class TargetHealth:
             consecutive_failures=self.breaker.consecutive_failures,
             calls=calls,
             failures=failures,
-            ejections=self._ejections.current(now) + self.credential.current(now),
+            ejections=tuple([one for held, _ in self._held() for one in held.current(now)]),
             demoted_on=tuple((r, record.demoted_until) for r, record in self._routes.items() if self.soft_rank(r, now)),
             active=self.load.active,
             first_content=self.load.first_content,
@@ -179,10 +189,27 @@ class TargetHealth:
     def __repr__(self) -> str:
         return f"<TargetHealth {self.key!r} {self.breaker!r}, in flight {self.in_flight}>"
 
+    @property
+    def _was_ejected(self) -> bool:
+        """Whether it is ejected, or has given no good answer since."""
+        return bool(self._ejections or self.limits or self.credential or self.account)
+
+    def _held(self) -> tuple[tuple[Ejections, Scope], ...]:
+        """All that may eject it, and who is out then."""
+        return (
+            (self.limits, "account" if self.named else "target"),
+            (self._ejections, "target"),
+            (self.credential, "credential"),
+            (self.account, "account" if self.named else "credential"),
+        )
+
     def _ejected(self, now: float) -> Out | None:
-        own, shared = self._ejections.longest(now), self.credential.longest(now)
-        longest = shared if own is None or (shared is not None and shared[1] > own[1]) else own
-        return None if longest is None else Out(*longest)
+        found: tuple[FailureReason, float] | None = None
+        for held, _ in self._held():
+            longest = held.longest(now)
+            if longest is not None and (found is None or longest[1] > found[1]):
+                found = longest
+        return None if found is None else Out(*found)
 
     def _breaker_standing(self, now: float) -> Standing:
         if self.breaker.is_closed:
@@ -198,7 +225,7 @@ class TargetHealth:
         """Leave for one call; None where `standing` says so."""
         if self.is_drained:
             return None
-        if (self._ejections or self.credential) and self._ejected(now) is not None:
+        if self._was_ejected and self._ejected(now) is not None:
             return None
         permit = self.breaker.permit(now)
         if permit is not None:
@@ -249,7 +276,7 @@ class TargetHealth:
         self.in_flight -= 1
         if failure is None:
             change = self.breaker.succeed(permit, now)
-            if change is None and not (self._routes or self._ejections or self.credential):
+            if change is None and not self._routes and not self._was_ejected:
                 return ()
             return self._told(change) + self._on_success(route, now)
         changes = self._judge(permit, failure, now, request, route, False, passed_through)
@@ -267,9 +294,7 @@ class TargetHealth:
             record.add_success(now)
             if record.is_spent(now):
                 del self._routes[route]
-        returned: list[Change] = [Returned(self.key, reason, "target") for reason in self._ejections.take_expired(now)]
-        returned += (Returned(self.key, reason, "credential") for reason in self.credential.take_expired(now))
-        return tuple(returned)
+        return tuple([Returned(self.key, why, scope) for held, scope in self._held() for why in held.take_expired(now)])
 
     def _judge(
         self,
@@ -311,12 +336,12 @@ class TargetHealth:
                 assert_never(effect)
 
     def eject(self, reason: FailureReason, until: float, now: float) -> tuple[Change, ...]:
-        """Keeps the target out until a time; all targets of the credential where the reason lies with that."""
-        is_shared = reason in (FailureReason.QUOTA_EXHAUSTED, FailureReason.AUTH_ERROR)
-        held = self.credential if is_shared else self._ejections
+        """Keeps the target out until a time, and with it all that the reason lies with: of its credential, of its
+        account, or the same model of its account."""
+        held, scope = self._held()[_PLACES.get(reason, 1)]
         if not held.add(reason, until, now):
             return ()
-        return (Ejected(self.key, reason, until, "credential" if is_shared else "target"),)
+        return (Ejected(self.key, reason, until, scope),)
 
     def _tell_breaker(
         self, permit: Permit, now: float, request: str | int, failure: Failure, is_late: bool
@@ -361,7 +386,9 @@ class TargetHealth:
     def reset(self) -> None:
         """Forgets all of it but the calls in flight."""
         self.breaker.reset()
-        self._ejections.clear()
+        for held, _ in self._held():
+            held.clear()
+        self.headroom.clear()
         self._routes.clear()
 
 
@@ -383,6 +410,8 @@ class HealthBoard:
         self.targets: dict[str, TargetHealth] = {}
         """All that are known, by key."""
         self._credentials: dict[tuple[str, int], Ejections] = {}
+        self._accounts: dict[tuple[str, str], Ejections] = {}
+        self._limits: dict[tuple[str, str], tuple[Ejections, Headroom]] = {}
         self._members: dict[str, tuple[str, int]] = {}
         self._routes_using: dict[str, int] = {}
         self._soft_routes: set[str] = set()
@@ -469,6 +498,8 @@ class HealthBoard:
             if key not in self.targets:
                 self._add(target, policy)
         for key, health in self.targets.items():
+            if key in targets and targets[key].account != health.named:
+                self._join(health, targets[key])
             own = policy_of(targets[key]) if policy_of is not None and key in targets else policy
             health.retune(own, self._routes_using.get(key, 1))
 
@@ -477,28 +508,36 @@ class HealthBoard:
         for key, member in self._members.items():
             if member[0] == provider and credential in (None, member[1]):
                 self.targets[key].reset()
-                self._credentials[member].clear()
 
     def _add(self, target: Target, policy: HealthPolicy) -> TargetHealth:
         if len(self.targets) - len(self._routes_using) >= self._most:
             self._prune()
-        member = (target.provider, target.credential)
-        shared = self._credentials.setdefault(member, Ejections())
         routes_using = self._routes_using.get(target.key, 1)
         health = TargetHealth(
             target.key,
             policy,
             self._draw,
             routes_using=routes_using,
-            credential=shared,
             soft_routes=self._soft_routes,
             watched=self._watched,
             siblings=self._siblings.setdefault(target.provider, Siblings()),
         )
         health.is_drained = bool(self._drained) and self._is_drained(target.key)
         self.targets[target.key] = health
-        self._members[target.key] = member
+        self._members[target.key] = (target.provider, target.credential)
+        self._join(health, target)
         return health
+
+    def _join(self, health: TargetHealth, target: Target) -> None:
+        """Gives the target what it shares with others: by its credential, and by its account where one is declared;
+        else every credential is an account of its own."""
+        member, named = (target.provider, target.credential), target.account
+        health.named = named
+        health.credential = self._credentials.setdefault(member, Ejections())
+        account = (target.provider, named or f"#{target.credential}")
+        health.account = self._accounts.setdefault(account, Ejections())
+        own = (Ejections(), Headroom())
+        health.limits, health.headroom = self._limits.setdefault((target.name, named), own) if named else own
 
     def _prune(self) -> None:
         """Drops what no route has and what is at rest; where none rests, a quarter of them, oldest first."""
@@ -507,3 +546,5 @@ class HealthBoard:
         for key in resting or spare[: max(1, len(spare) // 4)]:
             self._siblings[self._members[key][0]].breakers.pop(key, None)
             del self.targets[key], self._members[key]
+        names = {(key.partition("#")[0], health.named) for key, health in self.targets.items()}
+        self._limits = {key: shared for key, shared in self._limits.items() if key in names}

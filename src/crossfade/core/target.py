@@ -91,6 +91,7 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Provider, model and credential: one place an attempt can go.
 
+    `account` names the account of its key; keys of one share its limits. Without a name each key is its own.
     `key` names it uniquely (`openai/gpt-5.4#0`: provider, model, number of the key), `name` is what people see
     (`openai/gpt-5.4`). `model` is what the provider is asked for: the model of the name, or its deployment.
     Abilities in `lacks` are known to be missing; all others are taken to be there.
@@ -104,6 +105,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     provider: str
     model: str
     credential: int = 0
+    account: str = ""
     window: int | None = None
     lacks: frozenset[Ability] = frozenset()
     always_thinks: bool = False
