@@ -771,9 +771,14 @@ class Dispatch:
     def _note_end(self, attempt: Attempt, failure: Failure, now: float) -> None:
         back_at = None if failure.retry_after is None else now + failure.retry_after
         if failure.reason in (_R.RATE_LIMIT, _R.QUOTA_EXHAUSTED):
-            # What health makes of it holds, but for a rate limit that the provider gave a time to.
+            # What health makes of it holds, but for a rate limit that the provider gave a shorter time to.
             out_until = attempt.health.out_until(now)
-            back_at = out_until if back_at is None or failure.reason is _R.QUOTA_EXHAUSTED else back_at
+            if (
+                back_at is None
+                or failure.reason is _R.QUOTA_EXHAUSTED
+                or (out_until is not None and out_until < back_at)
+            ):
+                back_at = out_until
         self._ends[attempt.rung.name] = RungEnd(target=attempt.target.name, failure=failure, back_at=back_at)
 
     def _note_fallback(self, source: str, reason: str, target: str, mode: str) -> None:
