@@ -72,7 +72,7 @@ REQUESTS = page("requests.md")
 SIMULATOR = page("simulator.md")
 POLICIES = [
     page(f"policies/{name}.md")
-    for name in ("fallback", "streams", "validation", "timeouts", "health", "pools", "hedging", "retry")
+    for name in ("fallback", "streams", "validation", "timeouts", "health", "limits", "pools", "hedging", "retry")
 ]
 MIGRATE = [page(f"migrate/{name}.md") for name in ("openrouter", "direct", "langchain", "agents")]
 OUR_PAGES = [*POLICIES, *MIGRATE, REQUESTS, SIMULATOR, page("design.md"), page("explain.md")]
@@ -228,6 +228,20 @@ def test_every_constant_of_the_policies_is_documented() -> None:
     said = {key for name in FIXED for key in pairs(tables_with(page(name), "name", "value"), "name", "value")}
     assert constants(policy).keys() - SETTINGS_OF_POLICY <= said
     assert constants(policy).keys() >= SETTINGS_OF_POLICY - {"DEFAULT_FALLBACK"}
+
+
+def test_the_headers_of_rate_limits_are_the_rows_of_the_vendors() -> None:
+    (table,) = tables_with(page("policies/limits.md"), "vendor", "limit", "left")
+    known = []
+    for vendor in VENDORS.values():
+        for row in vendor.limits:
+            reset = f"`{row.reset}`{' in ms' if row.reset_in_ms else ''}" if row.reset else f"{row.window:,.0f} s"
+            most = f"`{row.most}`" if row.most else ""
+            known.append((f"`{vendor.name}`", row.name, f"`{row.left}`", most, reset))
+    assert [tuple(row) for row in table.rows] == known
+    said = page("policies/limits.md").read_text()
+    (sentence,) = re.findall(r"Other vendors say nothing that is read: ([^.]*)", said)
+    assert set(words(sentence)) == {vendor.name for vendor in VENDORS.values() if not vendor.limits}
 
 
 # --- events, headers, codes ----------------------------------------------------------------------------------
@@ -427,6 +441,7 @@ ENVIRON = {
     "HOME": "/nowhere",
     **{variable: f"sk-{variable.lower()}-0123456789" for row in VENDORS.values() for variable in row.env},
     "OPENAI_API_KEY_2": "sk-openai-second-0123456789",
+    "OPENAI_API_KEY_3": "sk-openai-third-0123456789",
     "AZURE_API_KEY": "sk-azure-0123456789",
     "LITELLM_MASTER_KEY": "sk-litellm-master-0123456789",
 }

@@ -165,7 +165,8 @@ class Gateway:
                 continue
             # The same reference may lead to other keys: they have changed in their file.
             has_other_keys = self.engine.upstreams.secrets_of(name) != upstreams.secrets_of(name)
-            if has_other_keys or (old.vendor, old.api_keys) != (provider.vendor, provider.api_keys):
+            known = (old.vendor, old.api_keys, old.accounts)
+            if has_other_keys or known != (provider.vendor, provider.api_keys, provider.accounts):
                 self.board.forget(name)
         self.board.configure(config.routes.values(), self._health)
         self.engine.upstreams = upstreams
@@ -222,6 +223,7 @@ def _upstreams(config: Config, environ: Mapping[str, str]) -> Upstreams:
             secrets,
             network=provider.network,
             keep_idle=provider.vendor.keep_idle,
+            limits=provider.vendor.limits,
         )
     if errors:
         raise ConfigErrors(errors)

@@ -53,6 +53,21 @@ def test_every_key_of_a_provider_is_a_target_of_the_rung(folder: Folder) -> None
     assert config.providers["openai"].api_keys == (SecretRef("env", "OPENAI_API_KEY"), SecretRef("env", "SECOND_KEY"))
 
 
+def test_a_key_can_name_its_account(folder: Folder) -> None:
+    config = folder.load(
+        """\
+providers:
+  openai:
+    api_keys: [{key: env:OPENAI_API_KEY, account: team}, {key: env:SECOND_KEY}]
+routes: {chat: {chain: [openai/gpt-5.4]}}
+"""
+    )
+    provider = config.providers["openai"]
+    assert provider.api_keys == (SecretRef("env", "OPENAI_API_KEY"), SecretRef("env", "SECOND_KEY"))
+    assert provider.accounts == ("team", "")
+    assert [target.account for target in config.routes["chat"].chain[0].targets] == ["team", ""]
+
+
 def test_timers_nearer_to_the_target_win(folder: Folder) -> None:
     config = folder.load(
         """\

@@ -83,6 +83,7 @@ def test_what_the_reader_takes_the_schema_takes(text: str) -> None:
         "providers: {x: {base_url: 'https://u:p@example.com'}}",
         "providers: {x: {api_keys: [sk-123]}}",
         "providers: {x: {api_keys: env:X}}",
+        "providers: {x: {api_keys: [{account: a}]}}",
         "providers: {x: {idle_timeout: soon}}",
         "providers: {x: {idle_timeout: 0}}",
         "providers: {x: {models: {m: {price_in: 0.0000025}}}}",

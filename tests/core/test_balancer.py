@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from crossfade.core.balancer import STALE, Balancer, Demand
 from crossfade.core.breaker import Permit
+from crossfade.core.headroom import Limit
 from crossfade.core.health import HealthBoard
 from crossfade.core.policy import BreakerPolicy, HealthPolicy
 from crossfade.core.target import Link, Member, Pool, PoolPolicy, Rung, rungs_of
@@ -35,6 +36,11 @@ class Scene:
     def first(self, pool: Pool, times: int, session: str = "") -> Counter[str]:
         demand = Demand(session=lambda: session)
         return Counter(self.balancer.order([pool], demand, self.now)[0].name for _ in range(times))
+
+    def hear(self, rung: Rung, left: float) -> None:
+        """The provider says that so many of 1000 tokens are left, for a minute."""
+        health, limit = self.board.of(rung.targets[0]), Limit("tokens", "tokens", 1000, left, self.now + 60)
+        health.note_limits([limit], 0, 0, self.now)
 
     def begin(self, one: Rung, calls: int = 1) -> None:
         for _ in range(calls):
@@ -133,10 +139,10 @@ def test_cheapest_reckons_with_input_and_answer() -> None:
 def test_headroom_goes_where_most_is_left() -> None:
     scene = Scene()
     for one, left in ((A, 100), (B, 900), (C, 500)):
-        scene.board.of(one.targets[0]).note_limit("tokens", 1000, left, START + 60)
+        scene.hear(one, left)
     assert scene.order(pool("headroom", A, B, C)) == ["b/m", "c/m", "a/m"]
     scene.now += 61  # what was said holds no more
-    scene.board.of(B.targets[0]).note_limit("tokens", 1000, 1, scene.now + 60)
+    scene.hear(B, 1)
     assert scene.order(pool("headroom", A, B, C))[-1] == "b/m"
 
 

@@ -266,7 +266,12 @@ def test_rate_limit_is_waited_out_where_the_other_credential_is_out() -> None:
 
 @pytest.mark.parametrize(
     "reason, said, back",
-    [("rate_limit", None, 10.0), ("rate_limit", 40.0, 40.0), ("quota_exhausted", 5.0, 900.0)],
+    [
+        ("rate_limit", None, 10.0),
+        ("rate_limit", 40.0, 40.0),
+        ("rate_limit", 1e9, 900.0),
+        ("quota_exhausted", 5.0, 900.0),
+    ],
 )
 def test_caller_is_told_when_a_limit_ends(reason: str, said: float | None, back: float) -> None:
     course = Course("a/m")

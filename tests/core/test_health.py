@@ -57,7 +57,11 @@ def all_of(subject: TargetHealth) -> list[Any]:
     breaker = subject.breaker
     parts: list[Any] = [getattr(breaker, name) for name in fields_of(Breaker) if name != "_window"]
     parts += [getattr(breaker._window, name) for name in fields_of(Window)]
-    parts += [dict(subject._ejections), dict(subject.credential), subject.in_flight]
+    parts += [
+        dict(subject._ejections),
+        *map(dict, (subject.limits, subject.credential, subject.account)),
+        subject.in_flight,
+    ]
     for name, record in subject._routes.items():
         parts += [name, [getattr(record, slot) for slot in fields_of(RouteRecord)]]
     return parts

@@ -44,6 +44,7 @@ class Runner:
     """What a relay needs of its runner and its provider's adapter; `bodies` are those the adapter was asked about."""
 
     facts: Any = None
+    limits = ()
 
     def __init__(self) -> None:
         self.verdicts: list[Verdict] = []

@@ -100,6 +100,7 @@ class FakeUpstream:
 
     def __init__(self) -> None:
         self.provider = self
+        self.limits = ()
 
     def reader(self, facts: RequestFacts) -> ChunkReader:
         return ChunkReader(facts, read_error=lambda _: Failure(reason=FailureReason.SERVER_ERROR), strip_usage=True)
@@ -188,6 +189,7 @@ class FramedUpstream:
 
     def __init__(self) -> None:
         self.provider = self
+        self.limits = ()
 
     def reader(self, facts: RequestFacts) -> ConverseReader:
         return ConverseReader(lambda kind, data: Failure(reason=FailureReason.SERVER_ERROR))

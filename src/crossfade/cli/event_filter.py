@@ -117,7 +117,8 @@ def _reasons(event: Event) -> set[str | None]:
     if isinstance(event, RequestEnded):
         found: set[str | None] = {event.error, event.flagged}
         for row in event.attempts:
-            found |= {row.reason, _SKIPS.get(row.skip or "", row.skip)}
+            skip = (row.skip or "").partition(":")[0]  # behind it, what is left of a rate limit
+            found |= {row.reason, _SKIPS.get(skip, skip or None)}
         return found
     return {getattr(event, "reason", None)}
 

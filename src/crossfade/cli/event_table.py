@@ -125,7 +125,7 @@ def _words(event: Event) -> str:
         found = "can be reached again" if event.is_well else event.detail
         return f"probe: {event.provider} with its key {event.key}, {found}"
     assert not isinstance(event, (RequestEnded, StreamCommitted))
-    named = event.target + (" and all others of its credential" if event.scope == "credential" else "")
+    named = event.target + (f" and all others of its {event.scope}" if event.scope != "target" else "")
     if isinstance(event, TargetEjected):
         return f"ejected: {named}, {event.reason}, for {_seconds(event.for_s)}"
     return f"returned: {named}, was out for {event.reason}"

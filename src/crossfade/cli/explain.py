@@ -185,7 +185,7 @@ def _dispatch(
     walk = Walk(
         "explained",
         route.name,
-        plan(route, facts, board.ranks(route.name, facts.input_tokens, 0.0), prefers, chain),
+        plan(route, facts, board.ranks(route.name, 0.0), prefers, chain),
         facts,
         admitted.policy,
         admitted.limits,

@@ -22,7 +22,7 @@ from crossfade.config.schema import (
     ServerFile,
     TimersFile,
 )
-from crossfade.config.secrets import MIN_KEY_LENGTH, SecretRef, hash_key
+from crossfade.config.secrets import MIN_KEY_LENGTH, ApiKey, SecretRef, hash_key
 from crossfade.config.settings import GatewayKey, ModelSettings, ProviderConfig, ServerConfig, ServerLimits
 from crossfade.core.exchange import Ability
 from crossfade.core.policy import ProbePolicy, TimeoutPolicy
@@ -65,7 +65,8 @@ class ProviderBuilder:
         return ProviderConfig(
             name=name,
             vendor=vendor,
-            api_keys=keys,
+            api_keys=tuple([given.key for given in keys]),
+            accounts=tuple([given.account for given in keys]),
             timeouts=timeouts_of(file),
             network=file.network,
             models={model: _model(settings) for model, settings in file.models.items()},
@@ -132,21 +133,21 @@ class ProviderBuilder:
 
     # --- which keys ---
 
-    def _keys(self, file: ProviderFile, vendor: Vendor | None, path: Path) -> tuple[SecretRef, ...]:
+    def _keys(self, file: ProviderFile, vendor: Vendor | None, path: Path) -> tuple[ApiKey, ...]:
         if file.api_keys is None:
             if vendor is None or self._problems.has((*path, "api_keys")):
                 return ()
-            return self._vendors_key(file, vendor, path)
-        taken: list[SecretRef] = []
+            return tuple([ApiKey(key) for key in self._vendors_key(file, vendor, path)])
+        taken: list[ApiKey] = []
         for i, given in enumerate(file.api_keys):
             place = (*path, "api_keys", i)
-            if self._problems.has(place) or not given.name:
+            if self._problems.has(place) or not given.key.name:
                 continue
-            ref = self.absolute(given)
-            if ref in taken:
+            ref = self.absolute(given.key)
+            if any(ref == other.key for other in taken):
                 self._problems.add(place, f"{given} is here twice; remove one")
             self._check_secret(ref, place)
-            taken.append(ref)
+            taken.append(ApiKey(ref, given.account))
         return tuple(taken)
 
     def _vendors_key(self, file: ProviderFile, vendor: Vendor, path: Path) -> tuple[SecretRef, ...]:

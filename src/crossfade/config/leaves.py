@@ -17,7 +17,7 @@ import re2
 
 from crossfade.config.addresses import AZURE_DATED
 from crossfade.config.lines import FromEnvironment
-from crossfade.config.secrets import SecretRef, parse_hash, parse_secret
+from crossfade.config.secrets import ApiKey, SecretRef, parse_api_key, parse_hash, parse_secret
 from crossfade.config.shape import Leaf
 from crossfade.core.failure import FALLBACK_WORDS, FailureReason, fallback_reasons
 from crossfade.core.words import HOLD_WORDS, parse_commit, parse_duration, parse_hedge, parse_hold
@@ -291,4 +291,19 @@ HEDGE = _leaf(
 HOLD = _leaf(parse_hold, {"type": "array", "items": {"enum": list(HOLD_WORDS)}})
 PARAMETERS = _leaf(_parse_parameters, {"type": "object"})
 SECRET = _leaf(parse_secret, {"type": "string", "pattern": r"^(env:[A-Za-z_]\w*|file:.+)$|\$\{"}, SecretRef("env", ""))
+API_KEY = _leaf(
+    parse_api_key,
+    {
+        "anyOf": [
+            SECRET.schema,
+            {
+                "type": "object",
+                "propertyNames": {"enum": ["key", "account"]},
+                "required": ["key"],
+                "additionalProperties": {"type": "string", "minLength": 1},
+            },
+        ]
+    },
+    ApiKey(SecretRef("env", "")),
+)
 HASH = _leaf(parse_hash, {"type": "string", "pattern": r"^sha256:[0-9a-f]{64}$|\$\{"})

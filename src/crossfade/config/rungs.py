@@ -40,6 +40,7 @@ def make_rung(
                 provider=provider.name,
                 model=said.deployment or model,
                 credential=credential,
+                account=provider.accounts[credential] if provider.accounts else "",
                 window=known.window if said.window is None else said.window,
                 lacks=(known.lacks | said.lacks) - said.has,
                 always_thinks=known.always_thinks if said.always_thinks is None else said.always_thinks,

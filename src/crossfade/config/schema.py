@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Literal
 
 from crossfade.config.leaves import (
     ADDRESS,
+    API_KEY,
     API_VERSION,
     BASE_URL,
     COMMIT,
@@ -30,7 +31,7 @@ from crossfade.config.leaves import (
     WEIGHT,
     Address,
 )
-from crossfade.config.secrets import SecretRef
+from crossfade.config.secrets import ApiKey, SecretRef
 from crossfade.config.shape import Block, Key, whole_number
 from crossfade.core.failure import FailureReason
 from crossfade.core.policy import CommitPolicy, HedgePolicy
@@ -39,7 +40,7 @@ Duration = Annotated[float, DURATION]
 Limit = Annotated[float, LIMIT]
 Size = Annotated[int, SIZE]
 Count = Annotated[int, whole_number()]
-Secret = Annotated[SecretRef, SECRET]
+ProviderKey = Annotated[ApiKey, API_KEY]
 
 
 class ServerFile(Block, frozen=True, kw_only=True):
@@ -161,10 +162,11 @@ class ProviderFile(TimersFile, frozen=True, kw_only=True):
         Key("", "Azure only: the version of its older API, which has deployments in the path, as in `2024-10-21`."),
     ] = None
     api_keys: Annotated[
-        tuple[Secret, ...] | None,
+        tuple[ProviderKey, ...] | None,
         Key(
             "the vendor's own variable, at the vendor's own host only",
-            "References to keys: `env:VARIABLE` or `file:PATH`. Several share the load; `[]` sends none.",
+            "References to keys: `env:VARIABLE` or `file:PATH`. Several share the load; `[]` sends none. As"
+            " `{key: REFERENCE, account: NAME}`, all keys of one account share its limits.",
         ),
     ] = None
     network: Annotated[

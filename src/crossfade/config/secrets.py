@@ -15,6 +15,7 @@ from typing import Literal
 import msgspec
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ACCOUNT = re.compile(r"[A-Za-z0-9][\w.:@-]{0,99}", re.ASCII)
 _HASH = re.compile(r"sha256:[0-9a-f]{64}")
 _MAX_FILE = 64 * 1024
 KEY_PREFIX = "cf-"
@@ -55,6 +56,28 @@ class SecretRef(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.name}"
+
+
+class ApiKey(msgspec.Struct, frozen=True):
+    """A provider's key, and the account that it is of, where that is named."""
+
+    key: SecretRef
+    account: str = ""
+
+    def __str__(self) -> str:
+        return str(self.key)
+
+
+def parse_api_key(value: object) -> ApiKey:
+    """A secret, or a mapping of `key` and `account`. Raises ValueError, without the value: it may be a key."""
+    if not isinstance(value, dict):
+        return ApiKey(parse_secret(value))
+    if not {"key"} <= value.keys() <= {"key", "account"}:
+        raise ValueError("takes key and account, as in {key: env:OPENAI_API_KEY, account: NAME}")
+    account = value.get("account", "")
+    if "account" in value and not (isinstance(account, str) and _ACCOUNT.fullmatch(account)):
+        raise ValueError("account is no name; use letters, digits and -_.:@, beginning with a letter or digit")
+    return ApiKey(parse_secret(value["key"]), str(account))
 
 
 def parse_secret(value: object) -> SecretRef:

@@ -63,11 +63,13 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
     """One provider. `vendor` is its row of facts with the provider's own base URL, without a slash at its end.
-    Without `api_keys` nothing is sent. `network` is `private` where its name may lead to private addresses."""
+    Without `api_keys` nothing is sent. `accounts` are those of the keys, "" where a key is an
+    account of its own. `network` is `private` where its name may lead to private addresses."""
 
     name: str
     vendor: Vendor
     api_keys: tuple[SecretRef, ...] = ()
+    accounts: tuple[str, ...] = ()
     timeouts: TimeoutPolicy = TimeoutPolicy()
     network: Literal["public", "private"] = "public"
     models: Mapping[str, ModelSettings] = {}

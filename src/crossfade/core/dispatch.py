@@ -7,7 +7,9 @@ Sans I/O. The runner asks `next_step(now)`, performs it, and reports facts by th
   later rung (`invalid_request`, `auth_error`, `model_unavailable`) goes on as well;
 - the same target is asked again only as `DISPOSITIONS` says, and only while every other rung keeps its call;
 - a rung that is out is skipped with its reason on record; an ejection whose reason is not listed ends the walk;
-- at the end of the chain, a rung that was out gets its call if it is back, or as the last resort before its time;
+- a rung whose rate limits have no room for the request is passed over while another one has;
+- at the end of the chain, a rung that was passed over gets its call if it is back or was only short of room, or as the
+  last resort before its time;
 - before the commit every failure is invisible; after it only a proven join may follow.
 
 A fact about an attempt that is over changes nothing. Every permit is settled: with what came of its attempt, or
@@ -24,6 +26,7 @@ from crossfade.core.breaker import Permit
 from crossfade.core.exchange import JoinNote
 from crossfade.core.exhausted import RungEnd, agreed, broken_off, declined, exhausted, passed_over
 from crossfade.core.failure import DISPOSITIONS, Failure, FailureReason, FallBack, HealthEffect, Origin, Phase, Retry
+from crossfade.core.headroom import Limit
 from crossfade.core.health import TargetHealth
 from crossfade.core.limits import attempt_limits, reserve
 from crossfade.core.policy import RoutePolicy
@@ -211,8 +214,9 @@ class Dispatch:
         return True
 
     def _pick(self, rung: Rung, now: float) -> tuple[Target, TargetHealth, Permit] | None:
-        """A credential of the rung that is not out, with its permit; else the skip is noted."""
+        """A credential of the rung that is not out and has room, with its permit; else the skip is noted."""
         out: Out | None = None
+        short: list[tuple[Target, Limit]] | None = None
         is_new = False
         targets, tried, board, request = rung.targets, self._tried, self.walk.board, self.walk.request
         for target in targets if len(targets) == 1 else _rotated(targets, self.walk.rotation):
@@ -220,21 +224,61 @@ class Dispatch:
                 continue
             is_new = True
             health = board.of(target)
+            if health.headroom.limits and (limit := self._shortage(health, now)) is not None:
+                if not isinstance(health.standing(now, request), Out):
+                    short = [*(short or ()), (target, limit)]
+                    continue
             permit = health.take(now, request)
             if permit is not None:
                 return target, health, permit
             standing = health.standing(now, request)
             if isinstance(standing, Out) and (out is None or (standing.until or now) < (out.until or now)):
                 out = standing
+        if short is not None:
+            return self._pick_short(rung, short, now)
         if is_new:
             self._skip_out(rung, out or Out("trial_in_flight"), now)
         else:
             self._note_skip(rung, "it was called before", now)
         return None
 
-    def _skip_out(self, rung: Rung, out: Out, now: float) -> None:
+    def _pick_short(
+        self, rung: Rung, short: Sequence[tuple[Target, Limit]], now: float
+    ) -> tuple[Target, TargetHealth, Permit] | None:
+        """Of a rung whose rate limits have no room for the request: none while another rung has, else the first whose
+        limit ends, for what its provider said may hold no more."""
+        board = self.walk.board
+        target, limit = min(short, key=lambda found: found[1].until)
+        health = board.of(target)
+        if not self._in_flight and not self._others_have_room(now):
+            permit = health.take(now, self.walk.request)
+            if permit is not None:
+                return target, health, permit
+        left = max(0.0, health.headroom.left(limit))
+        self._skip_out(rung, Out(_R.RATE_LIMIT, limit.until), now, f"{_R.RATE_LIMIT}: {left:.0f} {limit.name} left")
+        return None
+
+    def _shortage(self, health: TargetHealth, now: float) -> Limit | None:
+        """The rate limit that the request would run into there; None too where the route would not go on for that."""
+        if _R.RATE_LIMIT not in self.walk.policy.fallback_on:
+            return None
+        return health.headroom.missing(self.walk.facts.input_tokens, now)
+
+    def _others_have_room(self, now: float) -> bool:
+        """Whether a later rung has a target that may be called now and has room for the request."""
+        return any(
+            target.key not in self._tried and not self._is_too_small(target) and self._has_room(target, now)
+            for rung in self._rungs[self._position :]
+            for target in rung.targets
+        )
+
+    def _has_room(self, target: Target, now: float) -> bool:
+        health = self.walk.board.of(target)
+        return not isinstance(health.standing(now, self.walk.request), Out) and self._shortage(health, now) is None
+
+    def _skip_out(self, rung: Rung, out: Out, now: float, why: str = "") -> None:
         """Notes a rung that is out; the walk goes no further where the route does not fall back on the reason."""
-        self._note_skip(rung, _OUT_WORDS.get(out.reason, out.reason), now, out)
+        self._note_skip(rung, why or _OUT_WORDS.get(out.reason, out.reason), now, out)
         if self._passed is None:
             self._passed = []
         self._passed.append((self._position, rung))
@@ -279,10 +323,9 @@ class Dispatch:
         self._last = (target.name, self._company or SLOW_TRIAL)
         if self._unfit:
             self._note_unfit(now)
+        health.headroom.spend(walk.facts.input_tokens)
         self._in_flight[number] = Attempt(number, place, rung, target, health, permit, limits, stream, record)
         health.load.begin(now)
-        if health.headroom.limits:
-            health.headroom.spend(walk.facts.input_tokens)
         if self._cut is None:
             return Send(number, target, limits, stream, mode, self._companion_at)
         self._winner = number
@@ -359,20 +402,29 @@ class Dispatch:
     # --- the end of the chain --------------------------------------------------------------------------------
 
     def _second_look(self, now: float) -> Send | None:
-        """Calls a target that was out when its turn came: one that is back, else the open breaker that is due first,
-        once before its time; with a trial of it under way only if the budget pays for one more."""
+        """Calls a target that was passed over when its turn came: one that is back, else one whose rate limits have no
+        room for the request, as its provider may have more than it said; else the open breaker that is due first, once
+        before its time; with a trial of it under way only if the budget pays for one more."""
         if not self._passed or self._outcome is not None or not self._may_call(now):
             return None
+        short: list[tuple[float, int, Rung, Target]] = []
         resting: list[tuple[float, int, Rung, Target]] = []
         for place, rung in self._passed:
             for target in rung.targets:
                 if target.key in self._tried or self._is_too_small(target):
                     continue
-                standing = self.walk.board.of(target).standing(now, self.walk.request)
+                health = self.walk.board.of(target)
+                standing = health.standing(now, self.walk.request)
                 if not isinstance(standing, Out):
-                    return self._send_late(place, rung, target, now)
-                if not standing.is_ejection:
+                    limit = self._shortage(health, now)
+                    if limit is None:
+                        return self._send_late(place, rung, target, now)
+                    short.append((limit.until, place, rung, target))
+                elif not standing.is_ejection:
                     resting.append((standing.until or now, place, rung, target))
+        if short:
+            _, place, rung, target = min(short, key=lambda found: found[:2])
+            return self._send_late(place, rung, target, now)
         if self._cut is not None or self._is_last_resort_spent:
             return None
         for _, place, rung, target in sorted(resting, key=lambda found: found[:2]):
@@ -443,6 +495,11 @@ class Dispatch:
         """The upstream has answered, well or not."""
         if (attempt := self._in_flight.get(number)) is not None:
             attempt.record.status, attempt.record.request_id = status, request_id
+
+    def on_limits(self, number: int, said: Sequence[Limit], now: float) -> None:
+        """The head of an answer says what is left of the target's rate limits."""
+        if (attempt := self._in_flight.get(number)) is not None:
+            attempt.health.note_limits(said, attempt.calls, attempt.tokens, now)
 
     def on_content(self, number: int, now: float) -> None:
         """The first content of an attempt has come."""
@@ -590,11 +647,19 @@ class Dispatch:
                 return None
 
     def _has_other_credential(self, attempt: Attempt, now: float) -> bool:
+        """Whether one may be asked next. One that has no room waits for the end of the chain, if another rung has."""
         board = self.walk.board
-        return any(
-            other.key not in self._tried and not isinstance(board.of(other).standing(now, self.walk.request), Out)
+        others = [
+            other
             for other in attempt.rung.targets
-        )
+            if other.key not in self._tried and not isinstance(board.of(other).standing(now, self.walk.request), Out)
+        ]
+        if not others or any(self._has_room(other, now) for other in others) or not self._others_have_room(now):
+            return bool(others)
+        if self._passed is None:
+            self._passed = []
+        self._passed.append((attempt.place, attempt.rung))
+        return False
 
     def _ask_again(self, now: float) -> Send | None:
         """Makes the retry that was planned; where it cannot be made any more, its failure decides after all."""
@@ -605,7 +670,8 @@ class Dispatch:
         if self._may_call(now) and self._may_spend(now):
             targets = [again.target]
             if DISPOSITIONS[failure.reason].retry in (Retry.OTHER_CREDENTIAL, Retry.LIMITED):
-                targets[:0] = [target for target in again.rung.targets if target.key not in self._tried]
+                others = [target for target in again.rung.targets if target.key not in self._tried]
+                targets[:0] = sorted(others, key=lambda target: not self._has_room(target, now))
             for target in targets:
                 health = self.walk.board.of(target)
                 permit = health.take(now, self.walk.request)
@@ -706,9 +772,14 @@ class Dispatch:
     def _note_end(self, attempt: Attempt, failure: Failure, now: float) -> None:
         back_at = None if failure.retry_after is None else now + failure.retry_after
         if failure.reason in (_R.RATE_LIMIT, _R.QUOTA_EXHAUSTED):
-            # What health makes of it holds, but for a rate limit that the provider gave a time to.
+            # What health makes of it holds, but for a rate limit that the provider gave a shorter time to.
             out_until = attempt.health.out_until(now)
-            back_at = out_until if back_at is None or failure.reason is _R.QUOTA_EXHAUSTED else back_at
+            if (
+                back_at is None
+                or failure.reason is _R.QUOTA_EXHAUSTED
+                or (out_until is not None and out_until < back_at)
+            ):
+                back_at = out_until
         self._ends[attempt.rung.name] = RungEnd(target=attempt.target.name, failure=failure, back_at=back_at)
 
     def _note_fallback(self, source: str, reason: str, target: str, mode: str) -> None:

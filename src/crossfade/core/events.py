@@ -99,7 +99,8 @@ class BreakerMoved(msgspec.Struct, frozen=True, kw_only=True, tag="breaker", tag
 
 
 class TargetEjected(msgspec.Struct, frozen=True, kw_only=True, tag="ejected", tag_field="event"):
-    """A target is left out for `for_s` seconds because of `reason`; with scope `credential` all of its key are."""
+    """A target is left out for `for_s` seconds because of `reason`; with scope `credential` all of its key are, with
+    `account` those of the keys of its account, of the same model if it is a rate limit."""
 
     at: float
     target: str

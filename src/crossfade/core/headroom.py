@@ -1,44 +1,80 @@
 """How much of a provider's rate limits is left to a target, by what the provider itself said last.
 
-Counts down what is sent until the provider says anew. What follows from too little is decided elsewhere.
+What was sent since is taken off until the provider says anew, and nothing that was said holds beyond its reset. What
+follows from too little is decided elsewhere. Of calls side by side the word on the one that was sent last counts: it is
+the newest, whichever answer comes first.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, Literal
 
-_MOST_LIMITS: Final = 8
+Counts = Literal["requests", "tokens", "output"]
+"""What a limit counts: requests; tokens, of which the input is known before; or tokens of output alone."""
+
+_ONE: Final = 1.0
+
+
+class Limit:
+    """What a provider said of one limit: `left` of `most` (None: it did not say), until the time `until`. `calls` and
+    `tokens` are all that were sent up to the call that the word came with."""
+
+    __slots__ = ("calls", "counts", "left", "most", "name", "tokens", "until")
+
+    def __init__(self, name: str, counts: Counts, most: float | None, left: float, until: float) -> None:
+        self.name = name
+        self.counts = counts
+        self.most = most
+        self.left = left
+        self.until = until
+        self.calls = 0
+        self.tokens = 0
+
+    def __repr__(self) -> str:
+        return f"<Limit {self.name!r}: {self.left:g} of {self.most} until {self.until:.1f}>"
 
 
 class Headroom:
-    """`limits` are what was heard of, by name (`requests`, `tokens`, ...)."""
+    """`limits` are what was heard of, by name. `calls` and `tokens` (estimated, of input) count all that was sent."""
 
-    __slots__ = ("limits",)
+    __slots__ = ("calls", "limits", "tokens")
 
     def __init__(self) -> None:
         self.limits: dict[str, Limit] = {}
+        self.calls = 0
+        self.tokens = 0
 
-    def note(self, name: str, most: float | None, left: float, until: float) -> None:
-        """The provider says that `left` of a limit are left until a time; `most` is the whole of it, if it says so."""
-        known = self.limits.get(name)
-        if known is None:
-            if len(self.limits) < _MOST_LIMITS:
-                self.limits[name] = Limit(most, left, until)
-        else:
-            known.most, known.left, known.until = most, left, until
-
-    def spend(self, tokens: float) -> None:
+    def spend(self, tokens: int) -> None:
         """A call with so many estimated tokens is sent."""
-        for name, limit in self.limits.items():
-            limit.left -= 1.0 if name.endswith("requests") else tokens
+        self.calls += 1
+        self.tokens += tokens
 
-    def missing(self, tokens: float, now: float) -> Limit | None:
+    def note(self, said: Sequence[Limit], calls: int, tokens: int) -> None:
+        """What the answer to a call says; `calls` and `tokens` were those of the headroom when it had been sent."""
+        for limit in said:
+            known = self.limits.get(limit.name)
+            if known is None or calls >= known.calls:
+                limit.calls = min(calls, self.calls)  # it may be of a headroom that the target had before
+                limit.tokens = min(tokens, self.tokens)
+                self.limits[limit.name] = limit
+
+    def left(self, limit: Limit) -> float:
+        """What is left of a limit once all that was sent since is counted."""
+        if limit.counts == "requests":
+            return limit.left - (self.calls - limit.calls)
+        if limit.counts == "tokens":
+            return limit.left - (self.tokens - limit.tokens)
+        return limit.left
+
+    def missing(self, tokens: int, now: float) -> Limit | None:
         """The limit that one more call with so many tokens would run into, the longest of them; None: it has room."""
         found: Limit | None = None
-        for name, limit in self.limits.items():
-            needed = 1.0 if name.endswith("requests") else tokens
-            if limit.until > now and limit.left < needed and (found is None or limit.until > found.until):
-                found = limit
+        for limit in self.limits.values():
+            if limit.until > now and (found is None or limit.until > found.until):
+                needed = float(tokens) if limit.counts == "tokens" else _ONE
+                if self.left(limit) < needed:
+                    found = limit
         return found
 
     def share(self, now: float) -> float:
@@ -46,19 +82,13 @@ class Headroom:
         least = 1.0
         for limit in self.limits.values():
             if limit.until > now and limit.most:
-                least = min(least, max(0.0, limit.left) / limit.most)
+                least = min(least, max(0.0, self.left(limit)) / limit.most)
         return least
 
+    def current(self, now: float) -> list[Limit]:
+        """The limits whose reset is still ahead."""
+        return [limit for limit in self.limits.values() if limit.until > now]
 
-class Limit:
-    """One limit: the whole of it, what is left, and until when that holds."""
-
-    __slots__ = ("left", "most", "until")
-
-    def __init__(self, most: float | None, left: float, until: float) -> None:
-        self.most = most
-        self.left = left
-        self.until = until
-
-    def __repr__(self) -> str:
-        return f"<Limit {self.left:g} of {self.most} until {self.until:.1f}>"
+    def clear(self) -> None:
+        """Forgets what was said."""
+        self.limits.clear()

@@ -7,7 +7,7 @@ route). What each failure does is read from `DISPOSITIONS`. Reading changes noth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Final, assert_never
@@ -16,7 +16,7 @@ from crossfade.core.backoff import clamp_retry_after
 from crossfade.core.breaker import Asked, Breaker, Permit
 from crossfade.core.ejection import SEEN_TOGETHER, Ejections, RouteRecord
 from crossfade.core.failure import DISPOSITIONS, Failure, FailureReason, HealthEffect
-from crossfade.core.headroom import Headroom
+from crossfade.core.headroom import Headroom, Limit
 from crossfade.core.load import TargetLoad
 from crossfade.core.policy import HealthPolicy
 from crossfade.core.siblings import Siblings
@@ -30,6 +30,7 @@ from crossfade.core.standing import (
     Ejected,
     Out,
     Returned,
+    Scope,
     Standing,
     TargetView,
 )
@@ -40,13 +41,13 @@ MOST_TARGETS: Final = 4096
 
 RAMP_START: Final = 0.1
 """The share of its traffic that a target has at once when its breaker closes."""
-SCARCE: Final = 0.1
-"""The share of a rate limit below which it is looked at with every request."""
 
 _MOST_ROUTES: Final = 64
 _NO_REQUESTS_FAULT: Final = frozenset({FailureReason.CONNECT_ERROR, FailureReason.OVERLOADED})
 _NO_GENERATION: Final = -1
 _DEFAULT_POLICY: Final = HealthPolicy()
+_PLACES: Final = {FailureReason.RATE_LIMIT: 0, FailureReason.AUTH_ERROR: 2, FailureReason.QUOTA_EXHAUSTED: 3}
+"""Where `TargetHealth._held` has what ejects for a reason; for all others it is the second."""
 
 
 # --- one target ----------------------------------------------------------------------------------------------
@@ -56,7 +57,9 @@ class TargetHealth:
     """Breaker, ejections and per-route record of one target.
 
     `routes_using` is the number of configured routes with this target. `credential` holds the ejections that it
-    shares with the other targets of its provider and credential, `soft_routes` those routes that any target ever had a
+    shares with the other targets of its provider and credential, `account` those of the credential's account. `limits`
+    and `headroom`, its rate limits run into and not yet, it shares with the same model under other keys of `named`, an
+    account that was declared. `soft_routes` those routes that any target ever had a
     soft failure on, `watched` the keys of targets that should have less than their usual traffic, `siblings` the
     breakers of all targets of its provider. `in_flight` counts the permits not yet settled: calls without their first
     content, as permits are settled there.
@@ -69,13 +72,16 @@ class TargetHealth:
         "_siblings",
         "_soft_routes",
         "_watched",
+        "account",
         "breaker",
         "credential",
         "headroom",
         "in_flight",
         "is_drained",
         "key",
+        "limits",
         "load",
+        "named",
         "routes_using",
     )
 
@@ -86,7 +92,6 @@ class TargetHealth:
         draw: Callable[[], float],
         *,
         routes_using: int = 1,
-        credential: Ejections | None = None,
         soft_routes: set[str] | None = None,
         watched: set[str] | None = None,
         siblings: Siblings | None = None,
@@ -98,11 +103,14 @@ class TargetHealth:
         self.breaker = Breaker(policy.breaker, draw)
         self._siblings.breakers[key] = self.breaker
         self.routes_using = routes_using
-        self.credential = Ejections() if credential is None else credential
+        self.named = ""
+        self.credential = Ejections()
+        self.account = Ejections()
+        self.limits = Ejections()
+        self.headroom = Headroom()
         self.in_flight = 0
         self.is_drained = False
         self.load = TargetLoad()
-        self.headroom = Headroom()
         self._policy = policy
         self._ejections = Ejections()
         self._routes: dict[str, RouteRecord] = {}
@@ -114,7 +122,7 @@ class TargetHealth:
         breaker."""
         if self.is_drained:
             return DRAINED
-        if self.breaker.is_closed and not self._ejections and not self.credential:
+        if self.breaker.is_closed and not self._was_ejected:
             return AVAILABLE
         return self._ejected(now) or self._breaker_standing(now, request)
 
@@ -128,11 +136,13 @@ class TargetHealth:
         standing = self.standing(now)
         return standing.until if isinstance(standing, Out) else None
 
-    def note_limit(self, name: str, most: float | None, left: float, until: float) -> None:
-        """The provider has said what is left of a rate limit (`Headroom.note`)."""
-        self.headroom.note(name, most, left, until)
-        if left <= (most or left) * SCARCE:
-            self._watched.add(self.key)
+    def note_limits(self, said: Sequence[Limit], calls: int, tokens: int, now: float) -> None:
+        """The provider has said what is left of its rate limits (`Headroom.note`). No word holds longer than an
+        ejection would last: what is wrong or has changed is found out then."""
+        longest = now + self._policy.max_rate_limit
+        for limit in said:
+            limit.until = min(limit.until, longest)
+        self.headroom.note(said, calls, tokens)
 
     def ramp(self, now: float) -> float:
         """The share of its usual traffic that the target should have: less than 1 for a while after it came back."""
@@ -152,7 +162,7 @@ class TargetHealth:
         good answer has come since it was ejected."""
         breaker = self.breaker
         is_open = not (breaker.is_closed or breaker.is_for_one)
-        return is_open or bool(breaker.consecutive_failures or self._ejections or self.credential)
+        return is_open or bool(breaker.consecutive_failures) or self._was_ejected
 
     def view(self, now: float) -> TargetView:
         calls, failures = self.breaker.recent(now)
@@ -167,7 +177,7 @@ class TargetHealth:
             consecutive_failures=self.breaker.consecutive_failures,
             calls=calls,
             failures=failures,
-            ejections=self._ejections.current(now) + self.credential.current(now),
+            ejections=tuple([one for held, _ in self._held() for one in held.current(now)]),
             demoted_on=tuple((r, record.demoted_until) for r, record in self._routes.items() if self.soft_rank(r, now)),
             active=self.load.active,
             first_content=self.load.first_content,
@@ -183,10 +193,27 @@ class TargetHealth:
     def __repr__(self) -> str:
         return f"<TargetHealth {self.key!r} {self.breaker!r}, in flight {self.in_flight}>"
 
+    @property
+    def _was_ejected(self) -> bool:
+        """Whether it is ejected, or has given no good answer since."""
+        return bool(self._ejections or self.limits or self.credential or self.account)
+
+    def _held(self) -> tuple[tuple[Ejections, Scope], ...]:
+        """All that may eject it, and who is out then."""
+        return (
+            (self.limits, "account" if self.named else "target"),
+            (self._ejections, "target"),
+            (self.credential, "credential"),
+            (self.account, "account" if self.named else "credential"),
+        )
+
     def _ejected(self, now: float) -> Out | None:
-        own, shared = self._ejections.longest(now), self.credential.longest(now)
-        longest = shared if own is None or (shared is not None and shared[1] > own[1]) else own
-        return None if longest is None else Out(*longest)
+        found: tuple[FailureReason, float] | None = None
+        for held, _ in self._held():
+            longest = held.longest(now)
+            if longest is not None and (found is None or longest[1] > found[1]):
+                found = longest
+        return None if found is None else Out(*found)
 
     def _breaker_standing(self, now: float, request: Asked | None) -> Standing:
         if self.breaker.lets_by(request):
@@ -202,7 +229,7 @@ class TargetHealth:
         """Leave for one call; None where `standing` says so."""
         if self.is_drained:
             return None
-        if (self._ejections or self.credential) and self._ejected(now) is not None:
+        if self._was_ejected and self._ejected(now) is not None:
             return None
         permit = self.breaker.permit(now, request)
         if permit is not None:
@@ -253,7 +280,7 @@ class TargetHealth:
         self.in_flight -= 1
         if failure is None:
             change = self.breaker.succeed(permit, now)
-            if change is None and not (self._routes or self._ejections or self.credential):
+            if change is None and not self._routes and not self._was_ejected:
                 return ()
             return self._told(change) + self._on_success(route, now)
         changes = self._judge(permit, failure, now, request, route, False, passed_through)
@@ -271,9 +298,7 @@ class TargetHealth:
             record.add_success(now)
             if record.is_spent(now):
                 del self._routes[route]
-        returned: list[Change] = [Returned(self.key, reason, "target") for reason in self._ejections.take_expired(now)]
-        returned += (Returned(self.key, reason, "credential") for reason in self.credential.take_expired(now))
-        return tuple(returned)
+        return tuple([Returned(self.key, why, scope) for held, scope in self._held() for why in held.take_expired(now)])
 
     def _judge(
         self,
@@ -315,12 +340,12 @@ class TargetHealth:
                 assert_never(effect)
 
     def eject(self, reason: FailureReason, until: float, now: float) -> tuple[Change, ...]:
-        """Keeps the target out until a time; all targets of the credential where the reason lies with that."""
-        is_shared = reason in (FailureReason.QUOTA_EXHAUSTED, FailureReason.AUTH_ERROR)
-        held = self.credential if is_shared else self._ejections
+        """Keeps the target out until a time, and with it all that the reason lies with: of its credential, of its
+        account, or the same model of its account."""
+        held, scope = self._held()[_PLACES.get(reason, 1)]
         if not held.add(reason, until, now):
             return ()
-        return (Ejected(self.key, reason, until, "credential" if is_shared else "target"),)
+        return (Ejected(self.key, reason, until, scope),)
 
     def _tell_breaker(
         self, permit: Permit, now: float, request: Asked, failure: Failure, is_late: bool
@@ -366,7 +391,9 @@ class TargetHealth:
     def reset(self) -> None:
         """Forgets all of it but the calls in flight."""
         self.breaker.reset()
-        self._ejections.clear()
+        for held, _ in self._held():
+            held.clear()
+        self.headroom.clear()
         self._routes.clear()
 
 
@@ -388,6 +415,8 @@ class HealthBoard:
         self.targets: dict[str, TargetHealth] = {}
         """All that are known, by key."""
         self._credentials: dict[tuple[str, int], Ejections] = {}
+        self._accounts: dict[tuple[str, str], Ejections] = {}
+        self._limits: dict[tuple[str, str], tuple[Ejections, Headroom]] = {}
         self._members: dict[str, tuple[str, int]] = {}
         self._routes_using: dict[str, int] = {}
         self._soft_routes: set[str] = set()
@@ -426,29 +455,26 @@ class HealthBoard:
         health = self.targets.get(target.key)
         return 1.0 if health is None else health.ramp(now)
 
-    def ranks(self, route: str, tokens: int, now: float) -> Callable[[Target], int] | None:
-        """How late a target should come on `route` at `now` for a request of so many tokens; None: none is to be moved.
+    def ranks(self, route: str, now: float) -> Callable[[Target], int] | None:
+        """How late a target should come on `route` at `now`; None: none is to be moved.
 
-        2: its rate limits have no room for it. 1: its answers have lately not suited the route, or it has just come
-        back, and this request is none of those that it gets already.
+        1: its answers have lately not suited the route, or it has just come back, and this request is none of those
+        that it gets already.
         """
         if route not in self._soft_routes and not self._watched:
             return None
-        return lambda target: self._rank(route, target, tokens, now)
+        return lambda target: self._rank(route, target, now)
 
-    def _rank(self, route: str, target: Target, tokens: int, now: float) -> int:
+    def _rank(self, route: str, target: Target, now: float) -> int:
         health = self.targets.get(target.key)
         if health is None:
             return 0
         if target.key in self._watched:
             ramp = health.ramp(now)
-            if health.headroom.missing(tokens, now) is not None:
-                return 2
-            if ramp < 1.0:
-                if self._draw() >= ramp:
-                    return 1
-            elif health.headroom.share(now) > SCARCE:
+            if ramp >= 1.0:
                 self._watched.discard(target.key)
+            elif self._draw() >= ramp:
+                return 1
         return health.soft_rank(route, now)
 
     def snapshot(self, now: float) -> Mapping[str, TargetView]:
@@ -477,6 +503,8 @@ class HealthBoard:
             if key not in self.targets:
                 self._add(target, policy)
         for key, health in self.targets.items():
+            if key in targets and targets[key].account != health.named:
+                self._join(health, targets[key])
             own = policy_of(targets[key]) if policy_of is not None and key in targets else policy
             health.retune(own, self._routes_using.get(key, 1))
 
@@ -485,28 +513,36 @@ class HealthBoard:
         for key, member in self._members.items():
             if member[0] == provider and credential in (None, member[1]):
                 self.targets[key].reset()
-                self._credentials[member].clear()
 
     def _add(self, target: Target, policy: HealthPolicy) -> TargetHealth:
         if len(self.targets) - len(self._routes_using) >= self._most:
             self._prune()
-        member = (target.provider, target.credential)
-        shared = self._credentials.setdefault(member, Ejections())
         routes_using = self._routes_using.get(target.key, 1)
         health = TargetHealth(
             target.key,
             policy,
             self._draw,
             routes_using=routes_using,
-            credential=shared,
             soft_routes=self._soft_routes,
             watched=self._watched,
             siblings=self._siblings.setdefault(target.provider, Siblings()),
         )
         health.is_drained = bool(self._drained) and self._is_drained(target.key)
         self.targets[target.key] = health
-        self._members[target.key] = member
+        self._members[target.key] = (target.provider, target.credential)
+        self._join(health, target)
         return health
+
+    def _join(self, health: TargetHealth, target: Target) -> None:
+        """Gives the target what it shares with others: by its credential, and by its account where one is declared;
+        else every credential is an account of its own."""
+        member, named = (target.provider, target.credential), target.account
+        health.named = named
+        health.credential = self._credentials.setdefault(member, Ejections())
+        account = (target.provider, named or f"#{target.credential}")
+        health.account = self._accounts.setdefault(account, Ejections())
+        own = (Ejections(), Headroom())
+        health.limits, health.headroom = self._limits.setdefault((target.name, named), own) if named else own
 
     def _prune(self) -> None:
         """Drops what no route has and what is at rest; where none rests, a quarter of them, oldest first."""
@@ -515,3 +551,5 @@ class HealthBoard:
         for key in resting or spare[: max(1, len(spare) // 4)]:
             self._siblings[self._members[key][0]].breakers.pop(key, None)
             del self.targets[key], self._members[key]
+        names = {(key.partition("#")[0], health.named) for key, health in self.targets.items()}
+        self._limits = {key: shared for key, shared in self._limits.items() if key in names}

@@ -22,7 +22,7 @@ class BreakerChange(msgspec.Struct, frozen=True):
     until: float | None = None
 
 
-Scope = Literal["target", "credential"]
+Scope = Literal["target", "credential", "account"]
 
 
 class Available(msgspec.Struct, frozen=True):
@@ -61,7 +61,8 @@ class BreakerChanged(msgspec.Struct, frozen=True):
 
 
 class Ejected(msgspec.Struct, frozen=True):
-    """`target` gave the reason; with scope `credential` all targets of its provider and credential are out."""
+    """`target` gave the reason; with scope `credential` all targets of its provider and credential are out, with
+    `account` those of the account that is declared for the credential: of the same model for a rate limit, else all."""
 
     target: str
     reason: FailureReason

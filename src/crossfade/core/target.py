@@ -22,6 +22,23 @@ class StreamEnd(StrEnum):
     FINISH_OR_MARKER = "finish_or_marker"
 
 
+class LimitHeaders(msgspec.Struct, frozen=True, kw_only=True):
+    """The headers in which a vendor says what is left of one rate limit.
+
+    `name` is what people see. `counts` is what the limit is of: requests, tokens, or tokens of output alone. `left`,
+    `most` and `reset` name the headers; the latter two may be missing. `reset_in_ms`: a bare number there is
+    milliseconds. `window` is for how many seconds the word holds where no reset is said.
+    """
+
+    name: str
+    counts: Literal["requests", "tokens", "output"]
+    left: str
+    most: str = ""
+    reset: str = ""
+    reset_in_ms: bool = False
+    window: float = 60.0
+
+
 class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     """Facts of one vendor's API; the row for an unknown compatible server is named `compatible`.
 
@@ -37,6 +54,8 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     are. `dated_versions`: it has APIs that want a version by date, which configuration names. That is then
     `api_version`, which goes with every request as `?api-version=`; `model_in_path`: the model is the name of a
     deployment, and stands in the path, `/deployments/NAME/chat/completions`.
+
+    `limits`: the headers of its answers that say what is left of its rate limits; none where it has no such headers.
 
     `via`: the API of a cloud that carries the dialect's bodies, in place of the vendor's own. `aws_region`: where
     requests to AWS are signed for, if the host does not say it.
@@ -66,11 +85,13 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     model_in_path: bool = False
     via: Literal["", "invoke_model"] = ""
     aws_region: str = ""
+    limits: tuple[LimitHeaders, ...] = ()
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Provider, model and credential: one place an attempt can go.
 
+    `account` names the account of its key; keys of one share its limits. Without a name each key is its own.
     `key` names it uniquely (`openai/gpt-5.4#0`: provider, model, number of the key), `name` is what people see
     (`openai/gpt-5.4`). `model` is what the provider is asked for: the model of the name, or its deployment.
     Abilities in `lacks` are known to be missing; all others are taken to be there.
@@ -84,6 +105,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     provider: str
     model: str
     credential: int = 0
+    account: str = ""
     window: int | None = None
     lacks: frozenset[Ability] = frozenset()
     always_thinks: bool = False

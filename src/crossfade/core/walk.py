@@ -123,9 +123,11 @@ class Walk:
 
 
 class Attempt:
-    """One call under way, or one that is over. `place` is that of its rung in the walk, from 1."""
+    """One call under way, or one that is over. `place` is that of its rung in the walk, from 1. `calls` and `tokens`
+    are those of the target's headroom once it was sent."""
 
     __slots__ = (
+        "calls",
         "health",
         "limits",
         "number",
@@ -135,6 +137,7 @@ class Attempt:
         "rung",
         "stream",
         "target",
+        "tokens",
     )
 
     def __init__(
@@ -158,3 +161,5 @@ class Attempt:
         self.limits = limits
         self.stream = stream
         self.record = record
+        self.calls = health.headroom.calls
+        self.tokens = health.headroom.tokens

@@ -295,7 +295,7 @@ class App(Handler):
         walk = Walk(
             body,
             name,
-            plan(route, facts, board.ranks(name, facts.input_tokens, now), prefers, chain),
+            plan(route, facts, board.ranks(name, now), prefers, chain),
             facts,
             policy,
             admitted.limits,

@@ -107,6 +107,8 @@ class Relay(ResponseSink):
         now = _now()
         self.head = head
         self.timers.on_bytes(now)
+        if self.upstream.limits:
+            self.runner.on_limits(self, head.headers, now)
         if not 200 <= head.status < 300:
             self._mode = _ERROR
             self._error_due = now + ERROR_BODY_TIME

@@ -28,6 +28,7 @@ from crossfade.engine.relay import MAX_BODY, Gate, Relay
 from crossfade.engine.under_way import UnderWay
 from crossfade.http1.downstream import Downstream
 from crossfade.http1.head import Fields
+from crossfade.providers.rate_limits import read_limits
 from crossfade.transport.base import UpstreamRequest
 
 _now: Final = perf_counter  # a constant: compiled code looks a global up each time
@@ -218,6 +219,12 @@ class Runner(UnderWay):
         )
 
     # --- facts from relays -----------------------------------------------------------------------------------
+
+    def on_limits(self, relay: Relay, headers: Mapping[str, str], now: float) -> None:
+        """The head of an answer has come, of a provider that says there what is left of its rate limits."""
+        said = read_limits(relay.upstream.limits, headers, now, time.time())
+        if said:
+            self.dispatch.on_limits(relay.send.attempt, said, now)
 
     def on_content(self, relay: Relay, now: float) -> None:
         self.dispatch.on_content(relay.send.attempt, now)

@@ -7,17 +7,19 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from crossfade.core.credential import Secret
-from crossfade.core.target import Target
+from crossfade.core.target import LimitHeaders, Target
 from crossfade.providers.base import Provider
 from crossfade.transport.endpoint import Endpoint
 
 
 class Upstream:
-    """How a target is called. `base_path` goes before the path that the provider's dialect gives."""
+    """How a target is called. `base_path` goes before the path that the provider's dialect gives. `limits` are the
+    headers in which it says what is left of its rate limits."""
 
     __slots__ = (
         "base_path",
         "endpoint",
+        "limits",
         "provider",
         "secret",
     )
@@ -28,11 +30,13 @@ class Upstream:
         endpoint: Endpoint,
         base_path: str,
         secret: Secret | None,
+        limits: tuple[LimitHeaders, ...] = (),
     ) -> None:
         self.provider = provider
         self.endpoint = endpoint
         self.base_path = base_path
         self.secret = secret
+        self.limits = limits
 
 
 class Upstreams:
@@ -65,6 +69,7 @@ def upstreams_of(
     *,
     network: Literal["public", "private"],
     keep_idle: float,
+    limits: tuple[LimitHeaders, ...] = (),
 ) -> tuple[Upstream, ...]:
     """One upstream for each secret of a provider; one without a secret where it has none."""
     url = urlsplit(base_url)
@@ -77,6 +82,6 @@ def upstreams_of(
     )
     base_path = url.path.rstrip("/")
     return tuple(
-        Upstream(provider=provider, endpoint=endpoint, base_path=base_path, secret=secret)
+        Upstream(provider=provider, endpoint=endpoint, base_path=base_path, secret=secret, limits=limits)
         for secret in (secrets or (None,))
     )

@@ -8,14 +8,60 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal
 
-from crossfade.core.target import StreamEnd, Vendor
+from crossfade.core.target import LimitHeaders, StreamEnd, Vendor
 
 _LONG_IDLE: Final = 55.0
 """Seconds an idle connection may be used again where the front end is known to keep it for minutes."""
 
 _BEDROCK: Final = ("bedrock-runtime.*.amazonaws.com", "bedrock-runtime-fips.*.amazonaws.com")
+
+_DAY: Final = 86_400.0
+
+
+def _limit(
+    name: str, left: str, most: str = "", reset: str = "", *, window: float = 60.0, reset_in_ms: bool = False
+) -> LimitHeaders:
+    counts: Literal["requests", "tokens", "output"] = "tokens"
+    if name.startswith("requests"):
+        counts = "requests"
+    elif name.startswith("output"):
+        counts = "output"
+    return LimitHeaders(
+        name=name, counts=counts, left=left, most=most, reset=reset, window=window, reset_in_ms=reset_in_ms
+    )
+
+
+def _plain(*names: str, has_reset: bool = True, reset_in_ms: bool = False) -> tuple[LimitHeaders, ...]:
+    """OpenAI's headers, which most others have too."""
+    return tuple(
+        _limit(
+            name,
+            f"x-ratelimit-remaining-{name}",
+            f"x-ratelimit-limit-{name}",
+            f"x-ratelimit-reset-{name}" if has_reset else "",
+            reset_in_ms=reset_in_ms,
+        )
+        for name in names
+    )
+
+
+def _per(kind: str, called: str, unit: str, window: float, *, has_reset: bool = False) -> LimitHeaders:
+    """A header that names its window, such as `x-ratelimit-remaining-req-minute`."""
+    return _limit(
+        f"{kind} per {unit}",
+        f"x-ratelimit-remaining-{called}-{unit}",
+        f"x-ratelimit-limit-{called}-{unit}",
+        f"x-ratelimit-reset-{called}-{unit}" if has_reset else "",
+        window=window,
+    )
+
+
+_WINDOWS: Final = (("minute", 60.0), ("hour", 3600.0), ("day", _DAY))
+_BY_WINDOW: Final = tuple(
+    _per(kind, kind, unit, window, has_reset=True) for kind in ("requests", "tokens") for unit, window in _WINDOWS
+)
 
 _ROWS: Final = (
     Vendor(
@@ -28,6 +74,7 @@ _ROWS: Final = (
         asked_whole=("gpt-4o-search", "gpt-4o-mini-search", "gpt-5-search"),  # the places of their citations
         model_prefixes=("gpt-", "o1", "o3", "o4", "chatgpt-", "text-embedding-"),
         keep_idle=_LONG_IDLE,
+        limits=_plain("requests", "tokens"),
     ),
     Vendor(
         name="anthropic",
@@ -39,6 +86,15 @@ _ROWS: Final = (
         assembles=True,
         model_prefixes=("claude-",),
         keep_idle=_LONG_IDLE,
+        limits=tuple(
+            _limit(
+                name.replace("-", " "),
+                f"anthropic-ratelimit-{name}-remaining",
+                f"anthropic-ratelimit-{name}-limit",
+                f"anthropic-ratelimit-{name}-reset",
+            )
+            for name in ("requests", "tokens", "input-tokens", "output-tokens")
+        ),
     ),
     Vendor(
         name="gemini",
@@ -59,6 +115,7 @@ _ROWS: Final = (
         auth="api-key",
         dated_versions=True,  # and nothing is assembled: content_filter_results would be lost
         max_tokens_field="max_completion_tokens",
+        limits=_plain("requests", "tokens", reset_in_ms=True),
     ),
     Vendor(
         name="mistral",
@@ -81,6 +138,13 @@ _ROWS: Final = (
             "open-mistral-",
             "open-mixtral-",
         ),
+        limits=(
+            _per("requests", "req", "10-second", 10.0),
+            _per("requests", "req", "minute", 60.0),
+            _per("tokens", "tokens", "minute", 60.0),
+            _per("tokens", "tokens", "month", 30 * _DAY),
+            _limit("tokens", "ratelimitbysize-remaining", "ratelimitbysize-limit", "ratelimitbysize-reset"),
+        ),
     ),
     Vendor(
         name="groq",
@@ -92,6 +156,7 @@ _ROWS: Final = (
         prefill=True,
         max_tokens_field="max_completion_tokens",
         keep_idle=_LONG_IDLE,
+        limits=_plain("requests", "tokens"),
     ),
     Vendor(
         name="deepseek",
@@ -111,6 +176,7 @@ _ROWS: Final = (
         max_tokens_field="max_completion_tokens",
         model_prefixes=("grok-",),
         completion_excludes_reasoning=True,
+        limits=_plain("requests", "tokens", has_reset=False),
     ),
     Vendor(
         name="openrouter",
@@ -119,6 +185,7 @@ _ROWS: Final = (
         env=("OPENROUTER_API_KEY",),
         keep_idle=_LONG_IDLE,
         takes_top_k=True,
+        limits=(_limit("requests", "x-ratelimit-remaining", "x-ratelimit-limit", "x-ratelimit-reset"),),
     ),
     Vendor(
         name="together",
@@ -127,6 +194,10 @@ _ROWS: Final = (
         hosts=("api.together.ai",),
         env=("TOGETHER_API_KEY", "TOGETHERAI_API_KEY"),
         takes_top_k=True,
+        limits=(
+            _limit("requests", "x-ratelimit-remaining", "x-ratelimit-limit", "x-ratelimit-reset"),
+            _limit("tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-limit-tokens", "x-ratelimit-reset"),
+        ),
     ),
     Vendor(
         name="fireworks",
@@ -134,6 +205,11 @@ _ROWS: Final = (
         base_url="https://api.fireworks.ai/inference/v1",
         env=("FIREWORKS_API_KEY", "FIREWORKS_AI_API_KEY"),
         takes_top_k=True,
+        limits=(
+            *_plain("requests", has_reset=False),
+            _limit("tokens of input", "x-ratelimit-remaining-tokens-prompt", "x-ratelimit-limit-tokens-prompt"),
+            _limit("output tokens", "x-ratelimit-remaining-tokens-generated", "x-ratelimit-limit-tokens-generated"),
+        ),
     ),
     Vendor(
         name="cerebras",
@@ -141,6 +217,7 @@ _ROWS: Final = (
         base_url="https://api.cerebras.ai/v1",
         env=("CEREBRAS_API_KEY",),
         max_tokens_field="max_completion_tokens",
+        limits=_BY_WINDOW,
     ),
     Vendor(
         name="perplexity",
@@ -157,6 +234,7 @@ _ROWS: Final = (
         base_url="https://api.cohere.ai/compatibility/v1",
         env=("COHERE_API_KEY", "CO_API_KEY"),
         model_prefixes=("command-", "c4ai-"),
+        limits=(_limit("requests", "x-trial-endpoint-call-remaining", "x-trial-endpoint-call-limit"),),
     ),
     Vendor(
         name="moonshot",
@@ -177,6 +255,7 @@ _ROWS: Final = (
         dialect="openai",
         base_url="https://router.huggingface.co/v1",
         env=("HF_TOKEN", "HUGGINGFACE_API_KEY"),
+        limits=_BY_WINDOW,
     ),
     Vendor(
         name="vercel-gateway",

@@ -9,16 +9,19 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Final
 
 _DURATION: Final = re.compile(
     r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m(?!s))?(?:(\d{1,12}(?:\.\d+)?)s)?(?:(\d{1,15}(?:\.\d+)?)ms)?",
     re.ASCII,
 )
-_NUMBER: Final = re.compile(r"\d{1,15}(?:\.\d{1,12})?", re.ASCII)
+_NUMBER: Final = re.compile(r"\d{1,20}(?:\.\d{1,12})?(?:[eE]\+?\d{1,2})?", re.ASCII)
 _RESET_BY_SIZE: Final = "ratelimitbysize-reset"
 _QUERY_COST: Final = "ratelimitbysize-query-cost"
 _EPOCH_S, _EPOCH_MS = 1_000_000_000.0, 1_000_000_000_000.0
+_SINCE, _NEAR = 1_600_000_000.0, 366 * 86_400.0
+"""A number is the Unix time of a reset only behind this one, and so close to the present; else it is a long wait."""
 _LIMITS: Final = (
     "requests",
     "tokens",
@@ -36,10 +39,10 @@ def retry_after(headers: Mapping[str, str], wall: float | None = None, *, is_lim
     headers of those limits that have nothing remaining, the longest of them. Absolute times are taken against the
     response's own `date`, else against `wall` (Unix seconds), else not at all. Negative and garbled values say nothing.
     """
-    if (given := headers.get("retry-after-ms")) and (ms := _number(given)):
+    if (given := headers.get("retry-after-ms")) and (ms := parse_number(given)):
         return ms / 1000
     if given := headers.get("retry-after"):
-        found = parse_reset(given, _reference(headers, wall))
+        found = parse_reset(given, reference(headers, wall))
         if found is not None:
             return found
     return _by_resets(headers, wall) if is_limited else None
@@ -52,9 +55,9 @@ def _by_resets(headers: Mapping[str, str], wall: float | None) -> float | None:
         if (reset := headers.get(reset_name)) is None:
             continue
         remaining = headers.get(remaining_name)
-        if remaining is not None and not _is_used_up(_number(remaining), _cost(headers, reset_name)):
+        if remaining is not None and not _is_used_up(parse_number(remaining), _cost(headers, reset_name)):
             continue
-        seconds = parse_reset(reset, _reference(headers, wall))
+        seconds = parse_reset(reset, reference(headers, wall))
         if seconds is not None:
             (others if remaining is None else used_up).append(seconds)
     if used_up:
@@ -68,7 +71,7 @@ def _is_used_up(left: float | None, cost: float) -> bool:
 
 def _cost(headers: Mapping[str, str], reset_name: str) -> float:
     """What the refused request would have taken of a limit, where the provider says so (Mistral's, in tokens)."""
-    return (_number(headers.get(_QUERY_COST, "")) or 0) if reset_name == _RESET_BY_SIZE else 0
+    return (parse_number(headers.get(_QUERY_COST, "")) or 0) if reset_name == _RESET_BY_SIZE else 0
 
 
 _RESET_HEADERS: Final = tuple(
@@ -92,23 +95,33 @@ def parse_reset(text: str, reference: float | None = None) -> float | None:
     text = text.strip()
     if not text or len(text) > 64:
         return None
-    number = _number(text)
+    number = parse_number(text)
     if number is not None:
-        if number < _EPOCH_S:
-            return number
-        return _until(number / 1000 if number >= _EPOCH_MS else number, reference)
-    if (duration := parse_duration(text)) is not None:
+        return number if number < _EPOCH_S else _from_epoch(number, reference)
+    if text[4:5] != "-" and (duration := parse_duration(text)) is not None:
         return duration
     return _until(_moment(text), reference)
 
 
-def _number(text: str) -> float | None:
+def _from_epoch(number: float, reference: float | None) -> float | None:
+    moment = number / 1000 if number >= _EPOCH_MS else number
+    if moment < _SINCE or (reference is not None and abs(moment - reference) > _NEAR):
+        return number
+    return _until(moment, reference)
+
+
+def parse_number(text: str) -> float | None:
+    """A number that is not negative; None for anything else."""
+    if len(text) <= 15 and text.isdigit() and text.isascii():  # nearly all of them
+        return float(text)
     text = text.strip()
     return float(text) if _NUMBER.fullmatch(text) else None
 
 
 def parse_duration(text: str) -> float | None:
     """Seconds of `8.64s`, `1m2s`, `12ms`, `1h`; None for anything else."""
+    if text[-2:] == "ms" and len(text) <= 17 and text[:-2].isdigit() and text.isascii():
+        return float(text[:-2]) / 1000
     match = _DURATION.fullmatch(text)
     if match is None or not match[0]:
         return None
@@ -116,6 +129,7 @@ def parse_duration(text: str) -> float | None:
     return days * 86400 + hours * 3600 + minutes * 60 + seconds + ms / 1000
 
 
+@lru_cache(maxsize=64)  # the answers of one second all have the same
 def _moment(text: str) -> float | None:
     """Unix time of an RFC 3339 or HTTP date."""
     try:
@@ -127,7 +141,8 @@ def _moment(text: str) -> float | None:
         return None
 
 
-def _reference(headers: Mapping[str, str], wall: float | None) -> float | None:
+def reference(headers: Mapping[str, str], wall: float | None) -> float | None:
+    """The Unix time of "now" by an answer's own `date`, else `wall`."""
     date = headers.get("date")
     moment = _moment(date) if date else None
     return moment if moment is not None else wall

@@ -6,6 +6,7 @@ into bytes, `server.py` performs them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
@@ -13,6 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 PLACES = ("head", "start", "first", "middle", "last", "finish", "end")
 
 
@@ -47,7 +49,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     `seconds` is the time between two drips, `pace` the time between two events of a sound stream. `pieces` cuts
     the text of a stream. `continuation`: a request for the rest of a cut answer is honoured, answered from the
     start again (`replay`), or with another text (`differ`). `refuse_prefill`: 400 if an assistant turn is last.
-    `error` is the status fault whose body an in-band error has.
+    `error` is the status fault whose body an in-band error has. `headers` are sent beside the answer's own.
     """
 
     kind: str = "ok"
@@ -66,6 +68,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     pace: float = 0.0
     continuation: Literal["honour", "replay", "differ"] = "honour"
     refuse_prefill: bool = False
+    headers: dict[str, str] | None = None
 
     def __post_init__(self) -> None:
         if (row := FAULTS.get(self.kind)) is None:
@@ -81,6 +84,9 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise ValueError("'retry_form' needs 'retry_after'")
         if min(self.times, self.words) < 1 or not 200 <= self.status <= 599:
             raise ValueError("'times' and 'words' are at least 1, 'status' is from 200 to 599")
+        for name, value in (self.headers or {}).items():
+            if not _TOKEN.fullmatch(name) or not (value.isascii() and value.isprintable()):
+                raise ValueError(f"{name!r} is no header with a value that can be sent")
         if min(self.delay, self.pace, self.seconds, self.retry_after or 0.0) < 0:
             raise ValueError("times are not negative")
 
@@ -128,10 +134,10 @@ def _listed(options: frozenset[str]) -> str:
 
 _WORDS = frozenset({"error", "message", "text"})  # never read as numbers
 _ALWAYS = frozenset({"kind", "times", "delay"})
-_TALK = frozenset({"text", "words", "pieces", "pace", "continuation", "refuse_prefill"})
+_TALK = frozenset({"text", "words", "pieces", "pace", "continuation", "refuse_prefill", "headers"})
 _AT = _TALK | {"at"}
 _DRIP = _TALK | {"seconds"}
-_SAYS = frozenset({"message"})
+_SAYS = frozenset({"message", "headers"})
 _WAIT = _SAYS | {"retry_after", "retry_form"}
 
 

@@ -37,7 +37,12 @@ class Call(msgspec.Struct, frozen=True):
 
     @property
     def headers(self) -> Headers:
-        return self.dialect.headers(self.number)
+        return (*self.dialect.headers(self.number), *self.given)
+
+    @property
+    def given(self) -> Headers:
+        """The headers that the step itself has."""
+        return tuple((self.step.headers or {}).items())
 
 
 def script_for(call: Call) -> Script:
@@ -194,7 +199,7 @@ def _redirect(call: Call) -> Script:
 
 
 def _html_500(call: Call) -> Script:
-    return message(500, (("content-type", "text/html; charset=utf-8"),), HTML)
+    return message(500, (("content-type", "text/html; charset=utf-8"), *call.given), HTML)
 
 
 _STATUSES: Mapping[str, Callable[[Call], Script]] = MappingProxyType(
