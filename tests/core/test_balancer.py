@@ -205,6 +205,14 @@ def test_what_was_not_asked_of_late_is_looked_at_within_a_budget() -> None:
     assert extra / (20_000 * 0.1) < 0.05
 
 
+def test_a_member_without_weight_is_not_looked_at() -> None:
+    scene = Scene()
+    scene.measured(A, 0.1, START)
+    assert scene.first(pool("fastest", A, B, weights=(1.0, 0.0)), 2000) == {"a/m": 2000}
+    scene.measured(B, 0.1, START - STALE - 1)
+    assert scene.first(pool("fastest", A, B, weights=(1.0, 0.0)), 2000) == {"a/m": 2000}
+
+
 # --- what is out, on trial, back -----------------------------------------------------------------------------
 
 

@@ -698,3 +698,33 @@ class AnySequence(RuleBasedStateMachine):
 
 TestAnySequence = AnySequence.TestCase
 TestAnySequence.settings = settings(derandomize=True, deadline=None, max_examples=80, stateful_step_count=40)
+
+
+def test_a_trial_that_breaks_off_late_makes_no_room_beside_the_next_one() -> None:
+    machine = opened()
+    at = machine.until(0.0) or 0.0
+    first = taken(machine, at)
+    machine.succeed(first, at + 1.0)
+    second = taken(machine, at + 1.0)
+    machine.fail_late(first, at + 2.0, "r", False)
+    assert machine.state(at + 2.0) == "open"
+    assert machine.permit_early(at + 2.0) is None, "the second trial is still under way"
+    machine.succeed(second, at + 3.0)
+    assert machine.state(at + 3.0) == "open", "it was begun before the last change"
+    assert machine.permit_early(at + 3.0) is not None
+
+
+def test_opened_for_all_the_trial_of_the_one_request_is_still_the_only_one() -> None:
+    machine = breaker()
+    for _ in range(POLICY.consecutive_failures):
+        fail(machine, 0.0, "poison")
+    assert machine.is_for_one
+    trial = machine.permit_early(1.0, "poison")
+    assert trial is not None and trial.is_trial
+    other = machine.permit(1.0, "other")
+    assert other is not None
+    machine.fail(other, 2.0, "other", False)
+    assert not machine.is_for_one
+    assert machine.permit_early(3.0, "third") is None
+    machine.fail(trial, 4.0, "poison", False)
+    assert machine.permit_early(4.0, "third") is not None

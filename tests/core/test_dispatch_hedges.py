@@ -9,7 +9,7 @@ from crossfade.core.exchange import RequestFacts
 from crossfade.core.failure import FailureReason
 from crossfade.core.load import SAMPLES
 from crossfade.core.policy import HedgePolicy
-from tests.core.walking import START, Course, rung
+from tests.core.walking import START, Course, eject, rung
 
 TWO_SECONDS = HedgePolicy(after=2.0)
 
@@ -150,3 +150,31 @@ def test_after_a_fallback_the_next_target_is_hedged_as_well() -> None:
     course.fail("overloaded")
     course.send("b/m")
     assert course.pending() == course.now + 2.0
+
+
+def test_a_hedge_is_paid_for_once_also_in_an_outage() -> None:
+    budget = RetryBudget(ratio=0.0, floor=2.0)
+    course = hedged(budget=budget)
+    for name in ("a/m", "b/m", "c/m"):
+        course.board.of(rung(name).targets[0]).breaker.suspect()  # as if its last calls had failed
+    before = budget.balance(course.now)
+    assert course.send("b/m").mode == "hedge"
+    assert before - budget.balance(course.now) == pytest.approx(1.0)
+
+
+def test_a_hedge_that_nobody_could_take_is_not_paid_for() -> None:
+    budget = RetryBudget(ratio=0.0, floor=1.0)
+    course = hedged(budget=budget)
+    for name in ("b/m", "c/m"):
+        eject(course.board, name, "rate_limit", course.now + 60.0, course.now)
+    assert course.pending() is None
+    assert budget.balance(course.now) == pytest.approx(1.0)
+
+
+def test_a_request_is_hedged_once() -> None:
+    course = hedged()
+    course.send("b/m")
+    course.fail("overloaded", 1)
+    course.fail("overloaded", 2)
+    assert course.send("c/m").mode == "fresh"
+    assert course.pending() is None

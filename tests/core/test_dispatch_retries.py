@@ -7,7 +7,7 @@ import pytest
 from crossfade.core.budget import RetryBudget
 from crossfade.core.policy import BreakerPolicy, HealthPolicy, RetryPolicy
 from crossfade.core.steps import Deliver, Send
-from tests.core.walking import Course, failure, new_board, open_breaker, rung, target
+from tests.core.walking import Course, eject, failure, new_board, open_breaker, rung, target
 
 
 def test_connect_error_is_retried_once_and_at_once() -> None:
@@ -392,3 +392,34 @@ def test_a_credential_that_is_well_is_a_target_that_is_well() -> None:
     course.send("a/m")
     course.fail("rate_limit")
     assert course.send("a/m").target.credential == 1
+
+
+def test_a_retry_that_no_target_can_take_is_not_paid_for() -> None:
+    budget = RetryBudget(ratio=0.0, floor=5.0)
+    course = Course("a/m", budget=budget)
+    course.send("a/m")
+    course.fail("rate_limit", retry_after=2.0)
+    course.wait()
+    eject(course.board, "a/m", "rate_limit", course.now + 60.0, course.now)
+    before = budget.balance(course.now)
+    course.given_up()
+    assert budget.balance(course.now) == before
+
+
+def test_a_second_keys_refusal_does_not_end_what_fell_back_from_the_first() -> None:
+    course = Course(rung("a/m", credentials=2), "b/m")
+    course.send("a/m")
+    course.fail("rate_limit", retry_after=60.0)
+    assert course.send("a/m").mode == "retry"
+    course.fail("auth_error")
+    course.send("b/m")
+    assert course.defects() == [("a/m", "auth_error")]
+
+
+def test_what_is_the_callers_fault_ends_the_walk_at_the_second_key_too() -> None:
+    course = Course(rung("a/m", credentials=2), "b/m")
+    course.send("a/m")
+    course.fail("rate_limit", retry_after=60.0)
+    course.send("a/m")
+    course.fail("invalid_request")
+    assert course.given_up().code == "invalid_request"

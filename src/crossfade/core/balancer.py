@@ -160,7 +160,7 @@ class Balancer:
         lot = self._draw()
         share = EXPLORE / len(choices)
         for place, choice in enumerate(choices):
-            if place and choice.state == _IN and choice.rank < _LAST and _is_stale(choice.healths, now):
+            if place and _place(choice)[0] == _IN and choice.rank < _LAST and _is_stale(choice.healths, now):
                 lot -= share * best.rank / choice.rank
                 if lot < 0.0:
                     choices.insert(0, choices.pop(place))

@@ -125,6 +125,7 @@ class Breaker:
         "_openings",
         "_policy",
         "_silences",
+        "_trial",
         "_trial_since",
         "_trial_successes",
         "_until",
@@ -143,7 +144,8 @@ class Breaker:
     _only: int | None
     _openings: int
     _silences: int
-    _trial_since: float | None
+    _trial: Permit | None
+    _trial_since: float
     _trial_successes: int
     _until: float
     _window_has_two: bool
@@ -154,6 +156,8 @@ class Breaker:
         self._policy = policy
         self._draw = draw
         self._generation = 0
+        self._trial = None  # kept over changes of state, until it is settled or lost
+        self._trial_since = 0.0
         self._window = Window(policy.window)
         self.closed_at: float | None = None
         self._set_closed()
@@ -188,7 +192,7 @@ class Breaker:
 
     def has_trial(self, now: float) -> bool:
         """Whether a trial is in flight; one that has been for `LOST_TRIAL` is not believed in."""
-        return self._trial_since is not None and now - self._trial_since < LOST_TRIAL
+        return self._trial is not None and now - self._trial_since < LOST_TRIAL
 
     @property
     def consecutive_failures(self) -> int:
@@ -200,7 +204,7 @@ class Breaker:
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"open until {self._until:.1f}"
-        trial = "" if self._trial_since is None else f", trial since {self._trial_since:.1f}"
+        trial = "" if self._trial is None else f", trial since {self._trial_since:.1f}"
         only = "" if self._only is None else " for one request"
         return f"<Breaker {state}{only}{trial}, {self._failures} failures in a row, generation {self._generation}>"
 
@@ -230,17 +234,25 @@ class Breaker:
         return None if self.has_trial(now) else self._start_trial(now)
 
     def _start_trial(self, now: float) -> Permit:
-        if self._trial_since is not None:
+        if self._trial is not None:
             self._generation += 1  # a lost trial that comes back after all must not settle this one
         self._trial_since = now
-        return Permit(self._generation, True)
+        permit = self._trial = Permit(self._generation, True)
+        return permit
+
+    def _is_first_word(self, permit: Permit) -> bool:
+        """Settles the permit; whether it had not been settled, and its result counts. A trial is over with it, even if
+        the state has changed meanwhile and its result says nothing any more: never two at a time."""
+        if permit.settled:
+            return False
+        permit.settled = True
+        if permit is self._trial:
+            self._trial = None
+        return permit.generation == self._generation
 
     def succeed(self, permit: Permit, now: float) -> BreakerChange | None:
         """Returns the permit: the target has answered (its first content has come)."""
-        if permit.settled:
-            return None
-        permit.settled = True
-        if permit.generation != self._generation:
+        if not self._is_first_word(permit):
             return None
         permit.succeeded_at = now
         if permit.is_trial:
@@ -254,10 +266,7 @@ class Breaker:
 
     def fail(self, permit: Permit, now: float, request: Asked | None, is_silence: bool) -> BreakerChange | None:
         """Returns the permit: the call of `request` failed; None: no request could be the cause."""
-        if permit.settled:
-            return None
-        permit.settled = True
-        if permit.generation != self._generation:
+        if not self._is_first_word(permit):
             return None
         if permit.is_trial:
             return self._on_trial_failure(now, is_silence)
@@ -283,10 +292,7 @@ class Breaker:
 
     def release(self, permit: Permit, now: float) -> BreakerChange | None:
         """Returns the permit: neither success nor failure (the client left, the request was at fault)."""
-        if not permit.settled:
-            permit.settled = True
-            if permit.is_trial and permit.generation == self._generation:
-                self._trial_since = None
+        self._is_first_word(permit)
         return None
 
     # --- what follows --------------------------------------------------------------------------------------
@@ -342,7 +348,6 @@ class Breaker:
 
     def _on_trial_success(self, now: float) -> BreakerChange | None:
         before = self.state(now)
-        self._trial_since = None
         self._trial_successes += 1
         if self._trial_successes >= self._policy.successes_to_close:
             self._generation += 1
@@ -355,7 +360,6 @@ class Breaker:
     def _on_trial_failure(self, now: float, is_silence: bool) -> BreakerChange | None:
         if now >= self._until:
             return self._open(now, is_silence, "half_open")
-        self._trial_since = None
         self.opened_by_silence = is_silence
         return None
 
@@ -365,7 +369,6 @@ class Breaker:
         self._openings += 1
         self._generation += 1
         self._closed = False
-        self._trial_since = None
         self._trial_successes = 0
         self._last_success = None
         self.opened_by_silence = is_silence
@@ -376,7 +379,6 @@ class Breaker:
         self._only = None
         self._until = 0.0
         self._openings = 0
-        self._trial_since = None
         self._trial_successes = 0
         self._failures = 0
         self._silences = 0

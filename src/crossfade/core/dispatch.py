@@ -71,6 +71,7 @@ class Dispatch:
         "_deliverable",
         "_ends",
         "_has_fallen",
+        "_has_hedged",
         "_in_flight",
         "_is_last_resort_spent",
         "_last",
@@ -121,6 +122,7 @@ class Dispatch:
         self._companion_at: float | None = None
         self._company = ""  # why another target is, or is to be, asked beside the first
         self._has_fallen = False
+        self._has_hedged = False
         self._declined: tuple[Attempt, Failure] | None = None  # an end that waits for the attempt beside it
         self._agreed: dict[FailureReason, str] | None = None  # soft failure -> the provider that had it first
         self._overflowed: int | None = None  # window that the input did not fit into; -1: unknown
@@ -176,11 +178,7 @@ class Dispatch:
         if now < self._companion_at:
             return Pending(self._companion_at)
         self._companion_at = None
-        if self._company != HEDGED:
-            return self._walk_on(now) or _PENDING
-        if not self.walk.budget.try_withdraw(now):
-            return _PENDING
-        return self._walk_on(now, "hedge") or _PENDING
+        return self._walk_on(now, "hedge" if self._company == HEDGED else "fresh") or _PENDING
 
     def _walk_on(self, now: float, mode: str = "fresh") -> Send | None:
         """Sends to the next rung that is not out."""
@@ -193,7 +191,10 @@ class Dispatch:
             picked = self._pick(rung, now)
             if picked is not None:
                 target, health, permit = picked
-                if self.calls and not self._may_spend(now):
+                is_paid = not self.calls or (
+                    self.walk.budget.try_withdraw(now) if mode == "hedge" else self._may_spend(now)
+                )
+                if not is_paid:
                     health.settle_unused(permit, now)
                     self._position -= 1
                     return None
@@ -312,8 +313,10 @@ class Dispatch:
         elif permit is not None and permit.is_trial and mode == "fresh":
             mode = "trial"
             self._plan_company(SLOW_TRIAL, defaults.TRIAL_COMPANION_DELAY, now)
-        elif mode == "fresh" and walk.policy.hedge is not _NO_HEDGE:
+        elif mode == "fresh" and walk.policy.hedge is not _NO_HEDGE and not self._has_hedged:
             self._plan_company(HEDGED, self._hedge_delay(health), now)
+        elif mode == "hedge":
+            self._has_hedged = True
         record = AttemptRecord(
             number, target.name, place, now - self._started_at, mode, target.price_in, target.price_out
         )
@@ -580,7 +583,7 @@ class Dispatch:
         reason, row = failure.reason, DISPOSITIONS[failure.reason]
         if reason in self.walk.policy.fallback_on:
             self._fall(attempt, failure)
-        elif row.is_defect and self._has_fallen:
+        elif row.is_defect and (self._has_fallen or self._is_other_keys_refusal(reason)):
             self.notices.append(Defect(attempt.target.name, failure))
         elif reason is _R.INVALID_REQUEST and failure.origin is Origin.LOCAL and self._may_others():
             pass  # its dialect cannot say what was asked, which was known before any call
@@ -589,6 +592,13 @@ class Dispatch:
         # An attempt beside this one may still answer; only its own end is the walk's.
         if not self._in_flight and self._declined is not None and self._outcome is None:
             self._outcome = self._as_declined(*self._declined)
+
+    def _is_other_keys_refusal(self, reason: FailureReason) -> bool:
+        """Whether a key is no good that was only asked because of another failure, one that the route falls back on."""
+        if reason is _R.INVALID_REQUEST:
+            return False
+        listed = self.walk.policy.fallback_on
+        return any(record.failure is not None and record.failure.reason in listed for record in self.records)
 
     def _as_declined(self, attempt: Attempt, failure: Failure) -> Deliver | GiveUp:
         """The end by a failure that the route does not fall back on."""
@@ -667,7 +677,7 @@ class Dispatch:
         failure = None if again is None else again.record.failure
         if again is None or failure is None:
             return None
-        if self._may_call(now) and self._may_spend(now):
+        if self._may_call(now):
             targets = [again.target]
             if DISPOSITIONS[failure.reason].retry in (Retry.OTHER_CREDENTIAL, Retry.LIMITED):
                 others = [target for target in again.rung.targets if target.key not in self._tried]
@@ -675,8 +685,12 @@ class Dispatch:
             for target in targets:
                 health = self.walk.board.of(target)
                 permit = health.take(now, self.walk.request)
-                if permit is not None:
+                if permit is None:
+                    continue
+                if self._may_spend(now):
                     return self._send(again.place, again.rung, target, health, permit, now, "retry")
+                health.settle_unused(permit, now)
+                break
         self._decide(again, failure)
         return None
 
