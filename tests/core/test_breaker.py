@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -25,7 +25,9 @@ def taken(machine: Breaker, now: float) -> Permit:
     return permit
 
 
-def fail(machine: Breaker, now: float, request: str | int = "r", is_silence: bool = False) -> BreakerChange | None:
+def fail(
+    machine: Breaker, now: float, request: str | bytes | int = "r", is_silence: bool = False
+) -> BreakerChange | None:
     return machine.fail(taken(machine, now), now, request, is_silence)
 
 
@@ -60,10 +62,109 @@ def test_five_failures_in_a_row_of_two_requests_open_it() -> None:
     assert not machine.opened_by_silence
 
 
-def test_one_request_alone_does_not_open_it_by_failing_in_a_row() -> None:
+# --- one request that fails again and again ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_silence", [False, True])
+def test_one_request_alone_opens_it_for_itself_and_for_nobody_else(is_silence: bool) -> None:
     machine = breaker()
-    assert not any(fail(machine, 0.0, "a") for _ in range(9))
-    assert machine.state(0.0) == "closed"
+    needed = 2 if is_silence else 5
+    changes = [fail(machine, 0.0, b"poison", is_silence) for _ in range(needed)]
+    assert [change is not None for change in changes] == [False] * (needed - 1) + [True]
+    assert machine.is_for_one and machine.state(0.0) == "open"
+    assert machine.permit(1.0, b"poison") is None
+    for number in range(20):
+        permit = machine.permit(1.0, number)
+        assert permit is not None and not permit.is_trial
+        assert machine.succeed(permit, 1.0) is None
+    assert machine.permit(1.0, b"poison") is None
+
+
+def test_when_its_time_is_over_that_request_has_one_trial_at_a_time() -> None:
+    machine = breaker()
+    for _ in range(5):
+        fail(machine, 0.0, b"poison")
+    trial = machine.permit(15.0, b"poison")
+    assert trial is not None and trial.is_trial
+    assert machine.permit(15.0, b"poison") is None and machine.permit(15.0, b"other") is not None
+    change = machine.fail(trial, 15.0, b"poison", False)
+    assert change == BreakerChange("half_open", "open", 45.0)
+    assert machine.is_for_one and machine.permit(44.0, b"poison") is None
+
+
+def test_another_request_that_fails_as_well_opens_it_for_all() -> None:
+    machine = breaker()
+    for _ in range(5):
+        fail(machine, 0.0, b"poison")
+    early = machine.permit(1.0, b"early")
+    permit = machine.permit(1.0, b"other")
+    assert permit is not None and early is not None
+    assert machine.fail(permit, 1.0, b"other", False) == BreakerChange("closed", "open", 16.0)
+    assert not machine.is_for_one and machine.permit(1.0, b"third") is None
+    assert machine.succeed(early, 2.0) is None and machine.state(2.0) == "open", "a result from before"
+
+
+def test_a_success_of_another_in_between_makes_a_new_row() -> None:
+    machine = breaker()
+    for _ in range(5):
+        fail(machine, 0.0, b"poison")
+    for number in range(20):
+        good = machine.permit(1.0, number)
+        assert good is not None
+        machine.succeed(good, 1.0)
+    permits = [machine.permit(1.0, number) for number in range(5)]
+    changes = [permit and machine.fail(permit, 1.0, number, False) for number, permit in enumerate(permits)]
+    assert [change is not None for change in changes] == [False] * 4 + [True]
+    assert not machine.is_for_one
+
+
+def test_others_that_are_well_close_it_for_that_request_too_once_its_time_is_over() -> None:
+    machine = breaker()
+    for _ in range(5):
+        fail(machine, 0.0, b"poison")
+    early, late = machine.permit(1.0, 1), machine.permit(15.0, 2)
+    assert early is not None and late is not None
+    assert machine.succeed(early, 1.0) is None
+    assert machine.succeed(late, 15.0) == BreakerChange("half_open", "closed")
+    assert machine.permit(15.0, b"poison") is not None
+
+
+def test_the_share_of_failures_opens_it_for_one_request_where_all_were_of_that_one() -> None:
+    machine = breaker()
+    for _ in range(5):
+        machine.succeed(taken(machine, 0.0), 0.0)
+        fail(machine, 0.0, b"poison")
+    assert machine.is_for_one and machine.permit(0.0, b"other") is not None
+    mixed = breaker()
+    for number in range(5):
+        mixed.succeed(taken(mixed, 0.0), 0.0)
+        fail(mixed, 0.0, b"poison" if number % 2 else number)
+    assert mixed.state(0.0) == "open" and not mixed.is_for_one
+
+
+def test_what_no_request_can_be_the_cause_of_opens_it_for_all() -> None:
+    machine = breaker()
+    for _ in range(5):
+        permit = machine.permit(0.0, b"same")
+        assert permit is not None
+        machine.fail(permit, 0.0, None, False)
+    assert machine.state(0.0) == "open" and not machine.is_for_one
+
+
+@given(st.lists(st.tuples(st.booleans(), st.floats(0.0, 20.0), st.booleans()), max_size=200))
+def test_one_request_never_takes_it_from_others_that_are_answered_well(
+    steps: list[tuple[bool, float, bool]],
+) -> None:
+    """Whatever the order: failures of one request, successes of others, and time between them."""
+    machine, now = breaker(), 0.0
+    for number, (is_poison, wait, is_silence) in enumerate(steps):
+        now += wait
+        permit = machine.permit(now, b"poison" if is_poison else number)
+        if not is_poison:
+            assert permit is not None and not permit.is_trial
+            machine.succeed(permit, now)
+        elif permit is not None:
+            machine.fail(permit, now, b"poison", is_silence)
 
 
 def test_where_one_failure_is_to_be_enough_it_is() -> None:
@@ -404,20 +505,25 @@ class AnySequence(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 1000.0
+        self.requests = 0
         self.subject = breaker()
         self.live: list[Permit] = []  # unsettled, of the present state
         self.stale: list[Permit] = []  # unsettled, of an earlier one
         self.good: list[Permit] = []  # settled as successes in the present state
         self.trial_since: float | None = None
         self.trial_successes = 0
-        self.row: list[tuple[str, bool]] = []  # failures in a row
-        self.rows_before: dict[int, list[tuple[str, bool]]] = {}
+        self.row: list[tuple[int, bool]] = []  # failures in a row
+        self.rows_before: dict[int, list[tuple[int, bool]]] = {}
         self.last_good: Permit | None = None
         self.counts: list[tuple[float, int, int]] = []  # time, calls, failures
 
     @initialize(draw=st.floats(0.0, 1.0, exclude_max=True))
     def begin(self, draw: float) -> None:
         self.subject = breaker(draw=draw)
+
+    def another_request(self) -> int:
+        self.requests += 1
+        return self.requests
 
     # --- account -------------------------------------------------------------------------------------------
 
@@ -445,7 +551,7 @@ class AnySequence(RuleBasedStateMachine):
 
     def judge_failure(self, change: BreakerChange | None) -> None:
         silences = len(self.row) >= 2 and all(silent for _, silent in self.row[-2:])
-        in_row = len(self.row) >= 5 and len({request for request, _ in self.row}) >= 2
+        in_row = len(self.row) >= 5
         ratio = self.ratio_opens()
         if change is None:
             assert not silences
@@ -497,8 +603,9 @@ class AnySequence(RuleBasedStateMachine):
         self.forget(change)
 
     @precondition(lambda self: self.live)
-    @rule(data=st.data(), request=st.sampled_from("ab"), is_silence=st.booleans())
-    def fail(self, data: st.DataObject, request: str, is_silence: bool) -> None:
+    @rule(data=st.data(), is_silence=st.booleans())
+    def fail(self, data: st.DataObject, is_silence: bool) -> None:
+        request = self.another_request()
         permit = self.live.pop(data.draw(st.integers(0, len(self.live) - 1)))
         was_closed, due = self.subject.is_closed, self.subject._until
         change = self.subject.fail(permit, self.now, request, is_silence)
@@ -512,8 +619,9 @@ class AnySequence(RuleBasedStateMachine):
         self.forget(change)
 
     @precondition(lambda self: self.good)
-    @rule(data=st.data(), request=st.sampled_from("ab"), is_silence=st.booleans())
-    def break_off(self, data: st.DataObject, request: str, is_silence: bool) -> None:
+    @rule(data=st.data(), is_silence=st.booleans())
+    def break_off(self, data: st.DataObject, is_silence: bool) -> None:
+        request = self.another_request()
         permit = self.good.pop(data.draw(st.integers(0, len(self.good) - 1)))
         was_closed, succeeded_at = self.subject.is_closed, permit.succeeded_at
         assert succeeded_at is not None

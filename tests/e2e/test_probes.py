@@ -54,8 +54,8 @@ def test_a_paid_probe_takes_the_trial_of_a_silent_target(simulator: ProviderSimu
         tail = "probes: {every: 0s, paid_usd: 1}"
         async with chain_stage(simulator, TWO, route, more={"a": prices}, tail=tail, health=health) as stage:
             stage.schedule("a", "silence", "silence")
-            for _ in range(2):
-                assert (await stage.ask(stream=True)).text == TEXT
+            for temperature in (0.1, 0.2):
+                assert (await stage.ask(stream=True, temperature=temperature)).text == TEXT
             await until(lambda: any(row.key == "probe" for row in stage.record.ended))
             row = next(row for row in stage.record.ended if row.key == "probe")
             assert (row.route, row.attempts[0].mode) == ("probe", "trial")

@@ -15,7 +15,7 @@ import structlog
 from crossfade.config.secrets import new_key
 from crossfade.core.events import Event
 from crossfade.telemetry.logs import FLOOD_LINES, Logs
-from crossfade.telemetry.notes import Level
+from crossfade.telemetry.note import Level
 from tests.store.samples import (
     ANTHROPIC,
     NOON,

@@ -33,8 +33,9 @@ from crossfade.simulator.thread import ProviderSimulator
 HOST = "127.0.0.1"
 PORTS = {"gateway": 4000, "status": 4001, "simulator": 4002}
 """Where things listen if nobody else does; otherwise at any free port."""
-HEALTH = HealthPolicy(breaker=BreakerPolicy(open_time=2.0))
-"""A story has no time for the usual 15 s of an open breaker."""
+HEALTH = HealthPolicy(breaker=BreakerPolicy(open_time=2.0, ramp=0.0))
+"""A story has no time for the usual 15 s of an open breaker, nor for the 10 s in which a target that is back gets only
+a growing share: whoever breaks the primary by hand afterwards shall meet it."""
 
 EXIT_WRONG = 1
 EXIT_INTERRUPTED = 130

@@ -5,9 +5,12 @@
     half_open -- a trial fails ---------> open (twice as long)
     half_open -- enough trials succeed -> closed (everything counted is forgotten)
 
+A row of failures of one and the same request proves nothing against the target, as the request may be the cause. It
+opens the breaker for that request alone: all others are let through as if it were closed, until one of them fails too.
+
 Rules of this file: the time is an argument; reading changes nothing; every permit is returned once, and a second
 return is ignored; a result from before the last change of state is ignored, since it says nothing of the target
-as it is now. It knows nothing of requests but their identity, and nothing of reasons but whether it was silence.
+as it is now. It knows nothing of requests but which are the same, and nothing of reasons but whether it was silence.
 """
 
 from __future__ import annotations
@@ -21,6 +24,9 @@ from crossfade.core.standing import BreakerChange, BreakerState
 
 LOST_TRIAL: Final = 900.0
 """A trial unsettled for this long counts as lost, so that a permit which went astray cannot keep a target out."""
+
+Asked = str | bytes | int
+"""What a request is known by: what it asks, or a name for that. Equal for one that is repeated."""
 
 _SLOTS: Final = 10
 
@@ -42,7 +48,7 @@ class Permit:
         is_trial: bool = False,
         settled: bool = False,
         succeeded_at: float | None = None,
-        row_before: tuple[int, str | int, bool] | None = None,
+        row_before: tuple[int, int, bool] | None = None,
     ) -> None:
         self.generation = generation
         self.is_trial = is_trial
@@ -115,6 +121,7 @@ class Breaker:
         "_generation",
         "_has_two_requests",
         "_last_success",
+        "_only",
         "_openings",
         "_policy",
         "_silences",
@@ -122,20 +129,25 @@ class Breaker:
         "_trial_successes",
         "_until",
         "_window",
+        "_window_has_two",
+        "_window_request",
         "closed_at",
         "opened_by_silence",
     )
 
     _closed: bool
     _failures: int
-    _first_request: str | int
+    _first_request: int
     _has_two_requests: bool
     _last_success: Permit | None
+    _only: int | None
     _openings: int
     _silences: int
     _trial_since: float | None
     _trial_successes: int
     _until: float
+    _window_has_two: bool
+    _window_request: int
     opened_by_silence: bool
 
     def __init__(self, policy: BreakerPolicy, draw: Callable[[], float]) -> None:
@@ -152,14 +164,23 @@ class Breaker:
     def is_closed(self) -> bool:
         return self._closed
 
+    @property
+    def is_for_one(self) -> bool:
+        """Whether it is open for a single request that failed again and again, and closed for all others."""
+        return self._only is not None
+
+    def lets_by(self, request: Asked | None) -> bool:
+        """Whether `request` meets it closed: always one that is not known, where it is open for a single one."""
+        return self._closed or (self._only is not None and (request is None or hash(request) != self._only))
+
     def state(self, now: float) -> BreakerState:
         if self._closed:
             return "closed"
         return "open" if now < self._until else "half_open"
 
     def due(self, now: float) -> float | None:
-        """When the next trial may start (perhaps already); None: it is closed, or a trial is in flight."""
-        return None if self._closed or self.has_trial(now) else self._until
+        """When the next trial may start (perhaps already); None: nothing is to find out, or a trial is in flight."""
+        return None if self._closed or self._only is not None or self.has_trial(now) else self._until
 
     def until(self, now: float) -> float | None:
         """The end of the open time; None unless it is open."""
@@ -180,7 +201,8 @@ class Breaker:
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"open until {self._until:.1f}"
         trial = "" if self._trial_since is None else f", trial since {self._trial_since:.1f}"
-        return f"<Breaker {state}{trial}, {self._failures} failures in a row, generation {self._generation}>"
+        only = "" if self._only is None else " for one request"
+        return f"<Breaker {state}{only}{trial}, {self._failures} failures in a row, generation {self._generation}>"
 
     def hasten(self, now: float) -> None:
         """Makes an open breaker due for its trial: there is reason to think that the target is back."""
@@ -189,21 +211,21 @@ class Breaker:
 
     # --- permits -------------------------------------------------------------------------------------------
 
-    def permit(self, now: float) -> Permit | None:
+    def permit(self, now: float, request: Asked | None = None) -> Permit | None:
         """Leave to call; None while open or with a trial in flight."""
-        if self._closed:
+        if self._closed or self.lets_by(request):
             return Permit(self._generation)
         if now < self._until or self.has_trial(now):
             return None
         return self._start_trial(now)
 
-    def permit_early(self, now: float) -> Permit | None:
+    def permit_early(self, now: float, request: Asked | None = None) -> Permit | None:
         """A trial before it is due, for when no better target is left; None if one is in flight.
 
         If it fails while the open time still runs, that time stays as it was: a caller's need does not
         lengthen it. On a closed breaker it is an ordinary permit.
         """
-        if self._closed:
+        if self.lets_by(request):
             return Permit(self._generation)
         return None if self.has_trial(now) else self._start_trial(now)
 
@@ -221,28 +243,28 @@ class Breaker:
         if permit.generation != self._generation:
             return None
         permit.succeeded_at = now
-        if not self._closed:
+        if permit.is_trial:
             return self._on_trial_success(now)
         if self._failures:
             permit.row_before = (self._failures, self._first_request, self._has_two_requests)
             self._failures = self._silences = 0
         self._last_success = permit
         self._window.add_success(now)
-        return None
+        return self._forget_the_one() if self._only is not None and now >= self._until else None
 
-    def fail(self, permit: Permit, now: float, request: str | int, is_silence: bool) -> BreakerChange | None:
-        """Returns the permit: the call of `request` failed."""
+    def fail(self, permit: Permit, now: float, request: Asked | None, is_silence: bool) -> BreakerChange | None:
+        """Returns the permit: the call of `request` failed; None: no request could be the cause."""
         if permit.settled:
             return None
         permit.settled = True
         if permit.generation != self._generation:
             return None
-        if not self._closed:
+        if permit.is_trial:
             return self._on_trial_failure(now, is_silence)
         self._window.add_failure(now)
         return self._on_failure(now, request, is_silence)
 
-    def fail_late(self, permit: Permit, now: float, request: str | int, is_silence: bool) -> BreakerChange | None:
+    def fail_late(self, permit: Permit, now: float, request: Asked | None, is_silence: bool) -> BreakerChange | None:
         """Takes back a success: the answer that had begun broke off. Counts once, and only after `succeed`.
 
         Without a success of another call in between, the failures before this one count as in a row with it: a
@@ -251,7 +273,7 @@ class Breaker:
         succeeded_at, permit.succeeded_at = permit.succeeded_at, None
         if succeeded_at is None or permit.generation != self._generation:
             return None
-        if not self._closed:
+        if permit.is_trial and not self._closed:
             return self._on_trial_failure(now, is_silence)
         if self._last_success is permit and permit.row_before is not None:
             self._put_before(*permit.row_before)
@@ -269,40 +291,54 @@ class Breaker:
 
     # --- what follows --------------------------------------------------------------------------------------
 
-    def _on_failure(self, now: float, request: str | int, is_silence: bool) -> BreakerChange | None:
+    def _on_failure(self, now: float, request: Asked | None, is_silence: bool) -> BreakerChange | None:
+        mark = hash(request)
         if self._failures == 0:
-            self._first_request, self._has_two_requests = request, False
-        elif request != self._first_request:
+            self._first_request, self._has_two_requests = mark, request is None
+        elif request is None or mark != self._first_request:
             self._has_two_requests = True
+        calls, failures = self._window.totals(now)
+        if failures <= 1:
+            self._window_request, self._window_has_two = mark, request is None
+        elif request is None or mark != self._window_request:
+            self._window_has_two = True
         self._failures += 1
         self._silences = self._silences + 1 if is_silence else 0
-        return self._open(now, is_silence, "closed") if self._has_enough(now) else None
+        policy = self._policy
+        is_ratio = calls >= policy.minimum_calls and failures >= policy.failure_ratio * calls
+        # Where the operator said that one failure is enough, one request is.
+        is_silent = self._silences >= policy.consecutive_silences
+        is_row = is_silent or self._failures >= policy.consecutive_failures
+        is_one_enough = policy.consecutive_silences <= 1 if is_silent else policy.consecutive_failures <= 1
+        if (is_row and (self._has_two_requests or is_one_enough)) or (is_ratio and self._window_has_two):
+            if self._only is not None:
+                self._only, self._openings = None, 0
+            return self._open(now, is_silence, "closed")
+        if self._only is None and (is_row or is_ratio):
+            change = self._open(now, is_silence, "closed")
+            self._only = self._first_request if is_row else self._window_request
+            return change
+        return None
+
+    def _forget_the_one(self) -> BreakerChange:
+        """Closes it for the request as well that it was open for: its time is over, and others are well."""
+        self._generation += 1
+        self._set_closed()
+        return BreakerChange("half_open", "closed")
 
     def suspect(self) -> None:
         """Lets the next failure open it, whatever it is; a success clears it of the suspicion."""
-        if self._closed:
+        if self._closed or self._only is not None:
             self._failures = max(self._failures, self._policy.consecutive_failures - 1)
             self._silences = max(self._silences, self._policy.consecutive_silences - 1)
             self._has_two_requests = self._failures > 0
 
-    def _put_before(self, failures: int, first_request: str | int, has_two_requests: bool) -> None:
+    def _put_before(self, failures: int, first_request: int, has_two_requests: bool) -> None:
         """Joins an earlier row of failures to the present one."""
         differ = self._failures > 0 and first_request != self._first_request
         self._has_two_requests = has_two_requests or differ or (self._failures > 0 and self._has_two_requests)
         self._first_request = first_request
         self._failures += failures
-
-    def _has_enough(self, now: float) -> bool:
-        policy = self._policy
-        if self._silences >= policy.consecutive_silences:
-            return True
-        # One request's own retries never open it, except where the operator said that one failure is enough.
-        if self._failures >= policy.consecutive_failures and (
-            self._has_two_requests or policy.consecutive_failures <= 1
-        ):
-            return True
-        calls, failures = self._window.totals(now)
-        return calls >= policy.minimum_calls and failures >= policy.failure_ratio * calls
 
     def _on_trial_success(self, now: float) -> BreakerChange | None:
         before = self.state(now)
@@ -337,14 +373,15 @@ class Breaker:
 
     def _set_closed(self) -> None:
         self._closed = True
+        self._only = None
         self._until = 0.0
         self._openings = 0
         self._trial_since = None
         self._trial_successes = 0
         self._failures = 0
         self._silences = 0
-        self._first_request = ""
-        self._has_two_requests = False
+        self._first_request = self._window_request = 0
+        self._has_two_requests = self._window_has_two = False
         self._last_success = None
         self.opened_by_silence = False
         self._window.clear()

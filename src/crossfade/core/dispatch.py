@@ -218,20 +218,20 @@ class Dispatch:
         out: Out | None = None
         short: list[tuple[Target, Limit]] | None = None
         is_new = False
-        targets, tried, board = rung.targets, self._tried, self.walk.board
+        targets, tried, board, request = rung.targets, self._tried, self.walk.board, self.walk.request
         for target in targets if len(targets) == 1 else _rotated(targets, self.walk.rotation):
             if target.key in tried:
                 continue
             is_new = True
             health = board.of(target)
             if health.headroom.limits and (limit := self._shortage(health, now)) is not None:
-                if not isinstance(health.standing(now), Out):
+                if not isinstance(health.standing(now, request), Out):
                     short = [*(short or ()), (target, limit)]
                     continue
-            permit = health.take(now)
+            permit = health.take(now, request)
             if permit is not None:
                 return target, health, permit
-            standing = health.standing(now)
+            standing = health.standing(now, request)
             if isinstance(standing, Out) and (out is None or (standing.until or now) < (out.until or now)):
                 out = standing
         if short is not None:
@@ -251,7 +251,7 @@ class Dispatch:
         target, limit = min(short, key=lambda found: found[1].until)
         health = board.of(target)
         if not self._in_flight and not self._others_have_room(now):
-            permit = health.take(now)
+            permit = health.take(now, self.walk.request)
             if permit is not None:
                 return target, health, permit
         left = max(0.0, health.headroom.left(limit))
@@ -274,7 +274,7 @@ class Dispatch:
 
     def _has_room(self, target: Target, now: float) -> bool:
         health = self.walk.board.of(target)
-        return not isinstance(health.standing(now), Out) and self._shortage(health, now) is None
+        return not isinstance(health.standing(now, self.walk.request), Out) and self._shortage(health, now) is None
 
     def _skip_out(self, rung: Rung, out: Out, now: float, why: str = "") -> None:
         """Notes a rung that is out; the walk goes no further where the route does not fall back on the reason."""
@@ -414,7 +414,7 @@ class Dispatch:
                 if target.key in self._tried or self._is_too_small(target):
                     continue
                 health = self.walk.board.of(target)
-                standing = health.standing(now)
+                standing = health.standing(now, self.walk.request)
                 if not isinstance(standing, Out):
                     limit = self._shortage(health, now)
                     if limit is None:
@@ -437,7 +437,8 @@ class Dispatch:
     def _send_late(self, place: int, rung: Rung, target: Target, now: float) -> Send | None:
         """An attempt at the end of the chain, before its time where it has to be."""
         health = self.walk.board.of(target)
-        permit = health.take(now) or health.take_early(now)
+        request = self.walk.request
+        permit = health.take(now, request) or health.take_early(now, request)
         if permit is None:
             # Beside a trial under way: without a permit, as nothing could be learnt from it. Not where silence opened
             # the breaker: this caller would only wait as well.
@@ -625,7 +626,7 @@ class Dispatch:
         at = self._retry_at(attempt, failure, now)
         if at is None or at + self._rungs_left() * self._reserve() >= self.deadline:
             return False
-        if isinstance(attempt.health.standing(at), Out):
+        if isinstance(attempt.health.standing(at, self.walk.request), Out):
             return False
         self._again, self._again_at = attempt, at
         return True
@@ -651,7 +652,7 @@ class Dispatch:
         others = [
             other
             for other in attempt.rung.targets
-            if other.key not in self._tried and not isinstance(board.of(other).standing(now), Out)
+            if other.key not in self._tried and not isinstance(board.of(other).standing(now, self.walk.request), Out)
         ]
         if not others or any(self._has_room(other, now) for other in others) or not self._others_have_room(now):
             return bool(others)
@@ -673,7 +674,7 @@ class Dispatch:
                 targets[:0] = sorted(others, key=lambda target: not self._has_room(target, now))
             for target in targets:
                 health = self.walk.board.of(target)
-                permit = health.take(now)
+                permit = health.take(now, self.walk.request)
                 if permit is not None:
                     return self._send(again.place, again.rung, target, health, permit, now, "retry")
         self._decide(again, failure)

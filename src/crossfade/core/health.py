@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final, assert_never
 
 from crossfade.core.backoff import clamp_retry_after
-from crossfade.core.breaker import Breaker, Permit
+from crossfade.core.breaker import Asked, Breaker, Permit
 from crossfade.core.ejection import SEEN_TOGETHER, Ejections, RouteRecord
 from crossfade.core.failure import DISPOSITIONS, Failure, FailureReason, HealthEffect
 from crossfade.core.headroom import Headroom, Limit
@@ -43,6 +43,7 @@ RAMP_START: Final = 0.1
 """The share of its traffic that a target has at once when its breaker closes."""
 
 _MOST_ROUTES: Final = 64
+_NO_REQUESTS_FAULT: Final = frozenset({FailureReason.CONNECT_ERROR, FailureReason.OVERLOADED})
 _NO_GENERATION: Final = -1
 _DEFAULT_POLICY: Final = HealthPolicy()
 _PLACES: Final = {FailureReason.RATE_LIMIT: 0, FailureReason.AUTH_ERROR: 2, FailureReason.QUOTA_EXHAUSTED: 3}
@@ -116,13 +117,14 @@ class TargetHealth:
 
     # --- reading -------------------------------------------------------------------------------------------
 
-    def standing(self, now: float) -> Standing:
-        """Whether the target may be called at `now`; an ejection is named before the breaker."""
+    def standing(self, now: float, request: Asked | None = None) -> Standing:
+        """Whether the target may be called at `now`, by `request` if that is known; an ejection is named before the
+        breaker."""
         if self.is_drained:
             return DRAINED
         if self.breaker.is_closed and not self._was_ejected:
             return AVAILABLE
-        return self._ejected(now) or self._breaker_standing(now)
+        return self._ejected(now) or self._breaker_standing(now, request)
 
     def soft_rank(self, route: str, now: float) -> int:
         """0, or 1 where its answers have lately not suited `route` and it should be ordered later there."""
@@ -159,7 +161,8 @@ class TargetHealth:
         """Whether the last that was heard of it is bad: its breaker is not closed, its last call failed, or no
         good answer has come since it was ejected."""
         breaker = self.breaker
-        return not breaker.is_closed or bool(breaker.consecutive_failures) or self._was_ejected
+        is_open = not (breaker.is_closed or breaker.is_for_one)
+        return is_open or bool(breaker.consecutive_failures) or self._was_ejected
 
     def view(self, now: float) -> TargetView:
         calls, failures = self.breaker.recent(now)
@@ -168,6 +171,7 @@ class TargetHealth:
             standing=self.standing(now),
             breaker=self.breaker.state(now),
             breaker_until=self.breaker.until(now),
+            is_open_for_one=self.breaker.is_for_one,
             opened_by_silence=self.breaker.opened_by_silence,
             in_flight=self.in_flight,
             consecutive_failures=self.breaker.consecutive_failures,
@@ -211,8 +215,8 @@ class TargetHealth:
                 found = longest
         return None if found is None else Out(*found)
 
-    def _breaker_standing(self, now: float) -> Standing:
-        if self.breaker.is_closed:
+    def _breaker_standing(self, now: float, request: Asked | None) -> Standing:
+        if self.breaker.lets_by(request):
             return AVAILABLE
         until = self.breaker.until(now)
         if self.breaker.has_trial(now):
@@ -221,21 +225,21 @@ class TargetHealth:
 
     # --- permits -------------------------------------------------------------------------------------------
 
-    def take(self, now: float) -> Permit | None:
+    def take(self, now: float, request: Asked | None = None) -> Permit | None:
         """Leave for one call; None where `standing` says so."""
         if self.is_drained:
             return None
         if self._was_ejected and self._ejected(now) is not None:
             return None
-        permit = self.breaker.permit(now)
+        permit = self.breaker.permit(now, request)
         if permit is not None:
             self.in_flight += 1
         return permit
 
-    def take_early(self, now: float) -> Permit | None:
+    def take_early(self, now: float, request: Asked | None = None) -> Permit | None:
         """A trial before it is due (`Breaker.permit_early`); None while ejected, which is never tried early."""
         is_out = self.is_drained or self._ejected(now) is not None
-        permit = None if is_out else self.breaker.permit_early(now)
+        permit = None if is_out else self.breaker.permit_early(now, request)
         if permit is not None:
             self.in_flight += 1
         return permit
@@ -251,7 +255,7 @@ class TargetHealth:
         permit: Permit | None,
         failure: Failure | None,
         now: float,
-        request: str | int,
+        request: Asked,
         route: str,
         *,
         passed_through: bool = False,
@@ -301,7 +305,7 @@ class TargetHealth:
         permit: Permit,
         failure: Failure,
         now: float,
-        request: str | int,
+        request: Asked,
         route: str,
         is_late: bool,
         passed_through: bool,
@@ -344,11 +348,12 @@ class TargetHealth:
         return (Ejected(self.key, reason, until, scope),)
 
     def _tell_breaker(
-        self, permit: Permit, now: float, request: str | int, failure: Failure, is_late: bool
+        self, permit: Permit, now: float, request: Asked, failure: Failure, is_late: bool
     ) -> tuple[Change, ...]:
         tell = self.breaker.fail_late if is_late else self.breaker.fail
-        change = tell(permit, now, request, failure.reason is FailureReason.TIMEOUT)
-        if change is not None and change.before == "closed":
+        cause = None if failure.reason in _NO_REQUESTS_FAULT else request
+        change = tell(permit, now, cause, failure.reason is FailureReason.TIMEOUT)
+        if change is not None and change.before == "closed" and not self.breaker.is_for_one:
             is_unreachable = failure.reason is FailureReason.CONNECT_ERROR
             self._siblings.on_opened(self.key.partition("#")[0], is_unreachable, now)
         return self._told(change)

@@ -88,6 +88,7 @@ class TargetView(msgspec.Struct, frozen=True, kw_only=True):
     standing: Standing
     breaker: BreakerState
     breaker_until: float | None
+    is_open_for_one: bool
     opened_by_silence: bool
     in_flight: int
     consecutive_failures: int

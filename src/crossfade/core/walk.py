@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from crossfade.core.breaker import Permit
+from crossfade.core.breaker import Asked, Permit
 from crossfade.core.budget import RetryBudget
 from crossfade.core.exchange import RequestFacts, Usage
 from crossfade.core.failure import Failure
@@ -74,9 +74,9 @@ class AttemptRecord:
 
 
 class Walk:
-    """What a dispatch is made of. `caller` are the limits that the request itself gave; `overall` is the deadline in
-    seconds from `now`; `draw` gives numbers in [0, 1) for jitter and `rotation` picks among credentials. Not
-    `is_repeatable`: never two attempts at once."""
+    """What a dispatch is made of. `request` is what is asked, by which health knows one that is repeated. `caller` are
+    the limits that the request itself gave; `overall` is the deadline in seconds from `now`; `draw` gives numbers in
+    [0, 1) for jitter and `rotation` picks among credentials. Not `is_repeatable`: never two attempts at once."""
 
     __slots__ = (
         "board",
@@ -95,7 +95,7 @@ class Walk:
 
     def __init__(
         self,
-        request: str,
+        request: Asked,
         route: str,
         plan: Plan,
         facts: RequestFacts,

@@ -242,17 +242,20 @@ class App(Handler):
         if admitted.route.links:
             session = partial(session_of, ours, caller.headers, body)
             demand = Demand(facts.input_tokens, facts.max_tokens, session)
-        return self._begin(endpoint, inbound, admitted, demand, caller.key, received_at, downstream)
+        return self._begin(endpoint, body, inbound, admitted, demand, caller.key, received_at, downstream)
 
     def probe(self, target: Target) -> None:
         """Asks one target for next to nothing, so that no caller has to find out whether it answers."""
         caller = Caller(Key(PROBE), {})
-        inbound = CHAT_COMPLETIONS.read(probe_body(target), caller)
-        self._begin(CHAT_COMPLETIONS, inbound, probe_terms(target), None, caller.key, time.perf_counter(), Nowhere())
+        body = probe_body(target)
+        inbound = CHAT_COMPLETIONS.read(body, caller)
+        terms = probe_terms(target)
+        self._begin(CHAT_COMPLETIONS, body, inbound, terms, None, caller.key, time.perf_counter(), Nowhere())
 
     def _begin(
         self,
         endpoint: Endpoint,
+        body: bytes,
         inbound: Asked,
         admitted: Admitted,
         demand: Demand | None,
@@ -262,9 +265,10 @@ class App(Handler):
     ) -> Runner:
         facts, route = inbound.facts, admitted.route
         now = time.perf_counter()
-        dispatch = self._dispatch(admitted, facts, demand, now)
+        job_id = self._new_id()
+        dispatch = self._dispatch(body, admitted, facts, demand, now)
         job = Job(
-            id=dispatch.walk.request,
+            id=job_id,
             route=route.name,
             model=inbound.ours.model,
             endpoint=endpoint.name,
@@ -281,14 +285,15 @@ class App(Handler):
         runner.begin(now)
         return runner
 
-    def _dispatch(self, admitted: Admitted, facts: RequestFacts, demand: Demand | None, now: float) -> Dispatch:
+    def _dispatch(
+        self, body: bytes, admitted: Admitted, facts: RequestFacts, demand: Demand | None, now: float
+    ) -> Dispatch:
         engine, route, policy = self.engine, admitted.route, admitted.policy
         name, retry, board = route.name, policy.retry, engine.board
-        self._count = count = self._count + 1
         prefers = preference(facts.tool_call_ids, self.intake.directory.vendors) if facts.tool_call_ids else None
         chain = None if demand is None else engine.balancer.order(route.links, demand, now)
         walk = Walk(
-            self._prefix + "%x" % count,
+            body,
             name,
             plan(route, facts, board.ranks(name, now), prefers, chain),
             facts,
@@ -298,7 +303,7 @@ class App(Handler):
             board,
             engine.budget(name, retry.budget_ratio, retry.budget_floor),
             engine.draw,
-            count,
+            self._count,
             admitted.is_repeatable,
         )
         return Dispatch(walk, now)

@@ -85,6 +85,7 @@ def _shown(view: TargetView, now: float) -> dict[str, Any]:
         "out": None if out is None else str(out.reason),
         "back_in_s": None if out is None or out.until is None else round(max(0.0, out.until - now), 1),
         "breaker": view.breaker,
+        "breaker_for": None if view.breaker == "closed" else "one request" if view.is_open_for_one else "all",
         "in_flight": view.in_flight,
         "consecutive_failures": view.consecutive_failures,
         "calls": view.calls,

@@ -17,7 +17,6 @@ import msgspec
 from crossfade.core.failure import Failure, FailureReason
 from crossfade.providers import error_words as words
 from crossfade.providers.exchange_id import request_id
-from crossfade.providers.secrecy import Secrets
 from crossfade.providers.waiting import parse_duration, retry_after
 
 __all__ = [
@@ -330,34 +329,6 @@ def failure_of(
     )
 
 
-class ErrorMemory:
-    """The last error answer of a provider: in an outage it says the same again and again. What its headers say is
-    read each time. `secrets` are kept out of what it says."""
-
-    __slots__ = ("_body", "_failure", "_secrets", "_status")
-
-    def __init__(self, secrets: Secrets) -> None:
-        self._secrets = secrets
-        self._status = 0
-        self._body = b""
-        self._failure: Failure | None = None
-
-    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        """As `failure_of` for an answer with a status."""
-        known = self._failure
-        if known is None or status != self._status or body != self._body:
-            known = self._secrets.cleaned(failure_of(status, headers, read_error(body)))
-            self._status, self._body = status, body
-            # Only where nothing but a server's fault was read, which takes no waiting time out of its body.
-            self._failure = known if known.reason is _R.SERVER_ERROR and len(body) <= _REMEMBERED else None
-            return known
-        wait, name = retry_after(headers, is_limited=False), self._secrets.kept_out_of(request_id(headers))
-        if wait == known.retry_after and name == known.request_id:
-            return known
-        return msgspec.structs.replace(known, retry_after=wait, request_id=name)
-
-
-_REMEMBERED: Final = 4096
 _PLAIN_WORD = re.compile(r"[A-Za-z][\w .:/-]{0,63}", re.ASCII)
 
 

@@ -18,7 +18,8 @@ from crossfade.core.exchange import Completion, Continuation, RequestFacts, cont
 from crossfade.core.failure import Failure
 from crossfade.core.target import Dialect, Target, Vendor
 from crossfade.providers.base import Inbound, Provider, ProviderRequest
-from crossfade.providers.errors import ErrorMemory, failure_of, read_error_value
+from crossfade.providers.error_memory import ErrorMemory
+from crossfade.providers.errors import failure_of, read_error_value
 from crossfade.providers.exchange_id import request_id
 from crossfade.providers.secrecy import Secrets
 from crossfade.wire.openai_call_ids import shortened, with_short_ids

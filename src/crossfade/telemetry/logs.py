@@ -1,38 +1,31 @@
 """The log: lines for people on a terminal, or JSON for machines, on standard error.
 
 Decides how lines look, which are too many, and that nothing secret is in them. Lines about events skip the general
-machinery of structlog, which everything else goes through; what libraries log joins both in the same form.
+machinery of structlog, which everything else goes through (`taken.py`).
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import os
-import sys
 import time
-import traceback
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import Any, Literal
-
-import structlog
+from typing import Any, Final, Literal
 
 from crossfade.core.events import Event
-from crossfade.telemetry.notes import Level, Note, is_quiet, note_of
+from crossfade.telemetry.note import Level, Note
+from crossfade.telemetry.notes import is_quiet, note_of
 from crossfade.telemetry.outlet import Outlet
 from crossfade.telemetry.redact import redact
+from crossfade.telemetry.taken import LEVELS, Facts, Taken, traceback_of
 
-FLOOD_LINES = 50
+FLOOD_LINES: Final = 50
 """Lines of one kind that are printed in a second; the rest of them become one line."""
-FLOOD_WINDOW = 1.0
+FLOOD_WINDOW: Final = 1.0
 
-_LEVELS: dict[str, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
-_COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "1;31"}
-_STDERR = 2
-
-Facts = Iterable[tuple[str, object]]
+_COLOURS: Final = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "1;31"}
+_STDERR: Final = 2
 
 
 class Logs:
@@ -56,7 +49,7 @@ class Logs:
         self.later = later
         self._is_json = form == "json"
         self._level = level
-        self._least = _LEVELS[level]
+        self._least = LEVELS[level]
         self.is_debug = level == "debug"
         self._outlet = Outlet(_STDERR, self._lost_line) if write is None else None
         self._write = self._outlet.write if self._outlet is not None else write
@@ -65,31 +58,21 @@ class Logs:
         self._timer = timer
         self._second_ends = float("-inf")
         self._counts: dict[tuple[object, ...], list[Any]] = {}  # per kind: how many, the first note
-        self._handler: _Handler | None = None
+        self._taken: Taken | None = None
 
     def __repr__(self) -> str:
         return f"<Logs {'json' if self._is_json else 'console'} from {self._level}>"
 
     def install(self) -> None:
         """Has structlog and the standard library's logging print here too. Once per process."""
-        structlog.configure(
-            processors=[self._render],
-            wrapper_class=structlog.make_filtering_bound_logger(self._least),
-            logger_factory=lambda *args: _Printer(self.print_line),
-            cache_logger_on_first_use=False,
-        )
-        self._handler = _Handler(self)
-        root = logging.getLogger()
-        root.addHandler(self._handler)
-        root.setLevel(max(self._least, logging.INFO if self.is_debug else logging.WARNING))
+        self._taken = Taken(self.print_line, self.line, self._least, is_debug=self.is_debug)
 
     def close(self, timeout: float = 1.0) -> None:
         """Prints what was summed up, takes back `install`, and waits `timeout` seconds at most for standard error."""
         self._end_second()
-        if self._handler is not None:
-            logging.getLogger().removeHandler(self._handler)
-            structlog.reset_defaults()
-            self._handler = None
+        if self._taken is not None:
+            self._taken.give_back()
+            self._taken = None
         if self._outlet is not None:
             self._outlet.flush(timeout)
 
@@ -101,13 +84,13 @@ class Logs:
     def say(self, level: Level, text: str, error: BaseException | None = None, **facts: object) -> None:
         """Prints a sentence with facts, and the traceback of `error`."""
         if error is not None:
-            facts["exception"] = _traceback((type(error), error, error.__traceback__))
+            facts["exception"] = traceback_of((type(error), error, error.__traceback__))
         self._print(Note(level, text, tuple(facts.items())))
 
     # --- floods ----------------------------------------------------------------------------------------------
 
     def _print(self, note: Note) -> None:
-        if _LEVELS[note.level] < self._least:
+        if LEVELS[note.level] < self._least:
             return
         now = self._timer()
         if now >= self._second_ends:
@@ -147,14 +130,6 @@ class Logs:
         if self._has_colours:
             word = f"\x1b[{_COLOURS[level]}m{word}\x1b[0m"
         return f"{at} {word} {_plain(text)}{_console(facts)}{end}"
-
-    def _render(self, _: object, level: str, said: MutableMapping[str, Any]) -> str:
-        """The last step of structlog."""
-        level = {"warn": "warning", "exception": "error", "fatal": "critical"}.get(level, level)
-        text = str(said.pop("event", ""))
-        if given := said.pop("exc_info", None):
-            said["exception"] = _traceback(_exception(given))
-        return self.line(level, text, said.items())
 
     def _lost_line(self, count: int) -> bytes:
         text = f"{count} lines of the log are lost: nobody took them"
@@ -196,45 +171,3 @@ def _is_terminal() -> bool:
         return os.isatty(_STDERR) and not os.environ.get("NO_COLOR")
     except OSError:
         return False
-
-
-_ExcInfo = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
-
-
-def _exception(given: object) -> _ExcInfo:
-    if isinstance(given, BaseException):
-        return (type(given), given, given.__traceback__)
-    if isinstance(given, tuple):
-        return (given[0], given[1], given[2])
-    return sys.exc_info()
-
-
-def _traceback(info: _ExcInfo) -> str:
-    return "".join(traceback.format_exception(*info))
-
-
-class _Printer:
-    """What structlog calls with a rendered line."""
-
-    def __init__(self, write: Callable[[str], None]) -> None:
-        self.debug = self.info = self.warning = self.warn = self.error = self.exception = write
-        self.critical = self.fatal = self.log = self.msg = write
-
-
-class _Handler(logging.Handler):
-    """What the standard library's logging, and so asyncio and libraries, has to say."""
-
-    def __init__(self, logs: Logs) -> None:
-        super().__init__()
-        self._logs = logs
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            facts: list[tuple[str, object]] = [("logger", record.name)]
-            if record.exc_info:
-                facts.append(("exception", _traceback(_exception(record.exc_info))))
-            level = record.levelname.lower()
-            known = level if level in _LEVELS else "info"
-            self._logs.print_line(self._logs.line(known, record.getMessage(), facts))
-        except Exception:  # a message that does not fit its arguments, say: the library's fault, nobody's loss
-            self.handleError(record)

@@ -6,9 +6,7 @@ Pure. The words are for people, the facts for both; formats and floods are the b
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
-
-import msgspec
+from typing import Any
 
 from crossfade.core.events import (
     AttemptRow,
@@ -23,23 +21,12 @@ from crossfade.core.events import (
     TargetReturned,
 )
 from crossfade.core.failure import FailureReason
-
-Level = Literal["debug", "info", "warning", "error"]
+from crossfade.telemetry.note import Level, Note
 
 NEEDS_A_PERSON: frozenset[str] = frozenset(
     {FailureReason.AUTH_ERROR, FailureReason.QUOTA_EXHAUSTED, FailureReason.MODEL_UNAVAILABLE}
 )
 """Reasons of an ejection that do not pass by themselves."""
-
-
-class Note(msgspec.Struct, frozen=True):
-    """One line of the log. Facts that are None are left out; a name that ends in `_s` is a time in seconds. `kind` is
-    what lines have in common that are summed up when there are too many of them."""
-
-    level: Level
-    text: str
-    facts: tuple[tuple[str, object], ...] = ()
-    kind: tuple[tuple[str, object], ...] = ()
 
 
 def is_quiet(event: Event) -> bool:

@@ -18,6 +18,7 @@ from crossfade.core.exchange import Choice, Completion, Finish, RequestFacts, St
 from crossfade.core.failure import Failure, FailureReason
 from crossfade.wire.bounds import whole
 from crossfade.wire.gemini_array import ArraySplitter
+from crossfade.wire.gemini_shapes import NOTHING, Answer, Call, Candidate, Part, WireUsage
 from crossfade.wire.reader import Framing
 from crossfade.wire.sse import MAX_EVENT, SSE, EventSplitter, fields_of
 
@@ -53,94 +54,8 @@ _NUMBERED: Final = ("FINISH_REASON_UNSPECIFIED", "STOP", "MAX_TOKENS", "SAFETY",
 _WORD: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}", re.ASCII)
 
 
-# --- the wire's own shapes -----------------------------------------------------------------------------------
-
-_NOTHING: Final = msgspec.Raw()
+_decoder = msgspec.json.Decoder(Answer)
 _EMPTY: Final = (b"", b"null", b"{}", b"[]")
-
-
-def _is_given(value: msgspec.Raw) -> bool:
-    return value is not _NOTHING and bytes(value) not in _EMPTY
-
-
-class _Call(msgspec.Struct, gc=False):
-    name: str | None = None
-    args: msgspec.Raw = _NOTHING
-    id: str | None = None
-
-
-class _Part(msgspec.Struct, rename="camel", gc=False):
-    text: str | None = None
-    thought: bool | None = None
-    function_call: _Call | None = None
-    inline_data: msgspec.Raw = _NOTHING
-    file_data: msgspec.Raw = _NOTHING
-    executable_code: msgspec.Raw = _NOTHING
-    code_execution_result: msgspec.Raw = _NOTHING
-
-    @property
-    def is_other(self) -> bool:
-        """Whether it is content that the canonical answer has no field for."""
-        return (
-            _is_given(self.inline_data)
-            or _is_given(self.file_data)
-            or _is_given(self.executable_code)
-            or _is_given(self.code_execution_result)
-        )
-
-
-class _Content(msgspec.Struct, gc=False):
-    parts: list[_Part] | None = None
-
-
-class _Candidate(msgspec.Struct, rename="camel", gc=False):
-    content: _Content | None = None
-    finish_reason: str | int | None = None
-    index: int | None = None
-    citation_metadata: msgspec.Raw = _NOTHING
-    grounding_metadata: msgspec.Raw = _NOTHING
-
-    @property
-    def parts(self) -> Sequence[_Part]:
-        return (self.content.parts or ()) if self.content is not None else ()
-
-    @property
-    def has_sources(self) -> bool:
-        return _is_given(self.citation_metadata) or _is_given(self.grounding_metadata)
-
-
-class _Feedback(msgspec.Struct, rename="camel", gc=False):
-    block_reason: str | int | None = None
-
-
-class _Usage(msgspec.Struct, rename="camel", gc=False):
-    prompt_token_count: int | None = None
-    tool_use_prompt_token_count: int | None = None
-    candidates_token_count: int | None = None
-    thoughts_token_count: int | None = None
-    cached_content_token_count: int | None = None
-
-
-class _Answer(msgspec.Struct, rename="camel", gc=False):
-    """A whole answer, or one chunk of a stream: they have one shape."""
-
-    candidates: list[_Candidate] | None = None
-    prompt_feedback: _Feedback | None = None
-    usage_metadata: _Usage | None = None
-    model_version: str | None = None
-    response_id: str | None = None
-    create_time: str | None = None
-    error: msgspec.Raw = _NOTHING
-
-    @property
-    def blocked(self) -> str | None:
-        """`BLOCKED:` and the reason, where the prompt itself was refused."""
-        if self.candidates or self.prompt_feedback is None or not self.prompt_feedback.block_reason:
-            return None
-        return f"BLOCKED:{self.prompt_feedback.block_reason}"
-
-
-_decoder = msgspec.json.Decoder(_Answer)
 _OTHER_FIELDS: Final = (b"event:", b"id:", b"retry:", b":")
 _UNDECODABLE: Final = (ValueError, RecursionError)  # msgspec's errors are ValueErrors; so are broken UTF-8 and numbers
 
@@ -148,7 +63,36 @@ _UNDECODABLE: Final = (ValueError, RecursionError)  # msgspec's errors are Value
 # --- what is common to whole answers and chunks --------------------------------------------------------------
 
 
-def _usage(given: _Usage | None) -> Usage | None:
+def _is_given(value: msgspec.Raw) -> bool:
+    return value is not NOTHING and bytes(value) not in _EMPTY
+
+
+def _blocked(answer: Answer) -> str | None:
+    """`BLOCKED:` and the reason, where the prompt itself was refused."""
+    if answer.candidates or answer.prompt_feedback is None or not answer.prompt_feedback.block_reason:
+        return None
+    return f"BLOCKED:{answer.prompt_feedback.block_reason}"
+
+
+def _parts(candidate: Candidate) -> Sequence[Part]:
+    return (candidate.content.parts or ()) if candidate.content is not None else ()
+
+
+def _has_sources(candidate: Candidate) -> bool:
+    return _is_given(candidate.citation_metadata) or _is_given(candidate.grounding_metadata)
+
+
+def _is_other(part: Part) -> bool:
+    """Whether it is content that the canonical answer has no field for."""
+    return (
+        _is_given(part.inline_data)
+        or _is_given(part.file_data)
+        or _is_given(part.executable_code)
+        or _is_given(part.code_execution_result)
+    )
+
+
+def _usage(given: WireUsage | None) -> Usage | None:
     if given is None:
         return None
     thoughts = whole(given.thoughts_token_count)
@@ -160,12 +104,12 @@ def _usage(given: _Usage | None) -> Usage | None:
     )
 
 
-def _arguments(call: _Call) -> str:
+def _arguments(call: Call) -> str:
     """The arguments as compact JSON text, digits untouched; "{}" where none came."""
     return msgspec.json.format(bytes(call.args), indent=-1).decode() if _is_given(call.args) else "{}"
 
 
-def _call_id(answer: _Answer, choice: int, number: int, name: str, arguments: str) -> str:
+def _call_id(answer: Answer, choice: int, number: int, name: str, arguments: str) -> str:
     """An id for a call that came without one: the same for the same bytes, another one in every other answer.
 
     Made of the answer's `responseId` (where that is missing, of its time and prompt length) and the call's place,
@@ -218,7 +162,7 @@ def read_completion(body: bytes, on_error: ErrorReader) -> Completion | Failure:
         return _malformed("the body is no Gemini answer")
     if _is_given(answer.error):
         return on_error(body)
-    if blocked := answer.blocked:
+    if blocked := _blocked(answer):
         choices = [Choice(finish=Finish.CONTENT_FILTER, raw_finish=blocked)]
     elif answer.candidates:
         choices = [_choice(answer, candidate, place) for place, candidate in enumerate(answer.candidates)]
@@ -232,10 +176,10 @@ def read_completion(body: bytes, on_error: ErrorReader) -> Completion | Failure:
     )
 
 
-def _choice(answer: _Answer, candidate: _Candidate, place: int) -> Choice:
+def _choice(answer: Answer, candidate: Candidate, place: int) -> Choice:
     choice = Choice(index=place if candidate.index is None else candidate.index)
     calls: list[ToolCall] = []
-    for part in candidate.parts:
+    for part in _parts(candidate):
         if (call := part.function_call) is not None:
             name, arguments = call.name or "", _arguments(call)
             call_id = call.id or _call_id(answer, choice.index, len(calls), name, arguments)
@@ -245,10 +189,10 @@ def _choice(answer: _Answer, candidate: _Candidate, place: int) -> Choice:
                 choice.reasoning += part.text
             else:
                 choice.text += part.text
-        elif part.is_other:
+        elif _is_other(part):
             choice.has_other_content = True
     choice.tool_calls = tuple(calls)
-    choice.has_other_content = choice.has_other_content or candidate.has_sources
+    choice.has_other_content = choice.has_other_content or _has_sources(candidate)
     if candidate.finish_reason is not None:
         choice.raw_finish = _word(candidate.finish_reason)
         has_content = bool(choice.text or calls or choice.has_other_content)
@@ -354,12 +298,12 @@ class GeminiReader:
         if data is not raw:
             out[first].raw = raw
 
-    def _chunk(self, answer: _Answer, data: bytes, out: list[StreamEvent]) -> None:
+    def _chunk(self, answer: Answer, data: bytes, out: list[StreamEvent]) -> None:
         first = len(out)
         if _is_given(answer.error):
             self._is_broken = True
             out.append(StreamEvent(failure=self._on_error(data)))
-        elif blocked := answer.blocked:
+        elif blocked := _blocked(answer):
             self._is_blocked = True
             out.append(StreamEvent(finish=Finish.CONTENT_FILTER, raw_finish=blocked))
         else:
@@ -371,16 +315,16 @@ class GeminiReader:
         for event in out[first:]:
             event.id, event.model = answer.response_id or "", answer.model_version or ""
 
-    def _candidate(self, answer: _Answer, candidate: _Candidate, choice: int, out: list[StreamEvent]) -> None:
+    def _candidate(self, answer: Answer, candidate: Candidate, choice: int, out: list[StreamEvent]) -> None:
         progress = self._candidates.get(choice)
         if progress is None:
             progress = self._candidates[choice] = _Progress()
         event: StreamEvent | None = None
-        for part in candidate.parts:
+        for part in _parts(candidate):
             piece = _piece(answer, part, choice, progress)
             if piece is not None and (event is None or not _join(event, piece)):
                 out.append(event := piece)
-        if candidate.has_sources:
+        if _has_sources(candidate):
             progress.has_content = True
             if event is None:
                 out.append(event := StreamEvent(choice=choice))
@@ -391,7 +335,7 @@ class GeminiReader:
             out.append(_finish_event(candidate.finish_reason, choice, progress))
 
 
-def _piece(answer: _Answer, part: _Part, choice: int, progress: _Progress) -> StreamEvent | None:
+def _piece(answer: Answer, part: Part, choice: int, progress: _Progress) -> StreamEvent | None:
     """The event that one part stands for; None for a part without content (a bare signature)."""
     if (call := part.function_call) is not None:
         name, arguments = call.name or "", _arguments(call)
@@ -405,7 +349,7 @@ def _piece(answer: _Answer, part: _Part, choice: int, progress: _Progress) -> St
             return StreamEvent(choice=choice, reasoning=part.text, in_block=True)
         progress.has_content = True
         return StreamEvent(choice=choice, text=part.text)
-    if part.is_other:
+    if _is_other(part):
         progress.has_content = True
         return StreamEvent(choice=choice, has_other_content=True)
     return None

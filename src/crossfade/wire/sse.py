@@ -42,11 +42,15 @@ class EventSplitter:
     def feed(self, data: bytes) -> list[bytes]:
         """The events that `data` completes."""
         # By `find`: in CPython 3.11 `in` raises and drops an exception for each bytes that it looks for.
-        if not self.pending and data[-2:] == b"\n\n" and data.find(b"\r") < 0 and (self._started or data[0] != 0xEF):
-            self._started = True
-            if data.find(b"\n\n") == len(data) - 2 and data[0] != 10:
-                return [data] if data[0] != 58 or _has_fields(data) else []
-            return self._events(data.split(b"\n\n"), b"\n\n")
+        if not self.pending and (self._started or data[:1] != b"\xef"):
+            if data[-2:] == b"\n\n" and data.find(b"\r") < 0:
+                self._started = True
+                if data.find(b"\n\n") == len(data) - 2 and data[0] != 10:
+                    return [data] if data[0] != 58 or _has_fields(data) else []
+                return self._events(data.split(b"\n\n"), b"\n\n")
+            if data[-4:] == b"\r\n\r\n" and data.find(b"\n") == len(data) - 3 and data[0] not in (13, 58):  # one line
+                self._started = True
+                return [data]
         return self._feed_slowly(data)
 
     def _feed_slowly(self, data: bytes) -> list[bytes]:
@@ -101,6 +105,9 @@ def without_comments(event: bytes) -> bytes:
 def fields_of(event: bytes) -> tuple[str, bytes]:
     """The name and the data of one event; the name is "" where it has none, several data lines are joined by LF."""
     name = ""
+    end = event.find(b"\n")
+    if event[:6] == b"data: " and end >= len(event) - 3 and end > 6 and not event[end:].strip():  # as nearly all are
+        return name, event[6 : end - 1 if event[end - 1] == 13 else end]
     data: list[bytes] = []
     for line in event.split(b"\n"):
         if line[-1:] == b"\r":
