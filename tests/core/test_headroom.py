@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from crossfade.core.headroom import Counts, Headroom, Limit
 from crossfade.core.policy import HealthPolicy
+from crossfade.core.standing import LimitView
 from tests.core.walking import START, new_board, target
 
 NOW = 100.0
@@ -75,6 +76,8 @@ def test_reading_changes_nothing() -> None:
     board = new_board()
     health = board.of(target("a/m"))
     health.note_limits([Limit("requests", "requests", 10, 4, START + 60)], 0, 0, START)
-    assert board.snapshot(START)["a/m#0"].headroom == 0.4
-    assert board.snapshot(START + 60)["a/m#0"].headroom == 1.0
-    assert board.snapshot(START)["a/m#0"].headroom == 0.4
+    for _ in range(2):
+        view = board.snapshot(START)["a/m#0"]
+        assert (view.headroom, view.limits) == (0.4, (LimitView("requests", 4, 10, START + 60),))
+        view = board.snapshot(START + 60)["a/m#0"]
+        assert (view.headroom, view.limits) == (1.0, ())
