@@ -42,6 +42,15 @@ def test_output_is_known_to_no_one_before_so_only_none_left_is_too_little() -> N
     assert heard(("output tokens", "output", 1000, 0, NOW + 60)).missing(1, NOW) is not None
 
 
+def test_of_a_limit_smaller_than_the_request_anything_left_is_enough() -> None:
+    """What the provider has cached it may not count, and if it counts all, no time would do."""
+    headroom = heard(("tokens", "tokens", 1000, 1, NOW + 60))
+    assert headroom.missing(1000, NOW) is not None
+    assert headroom.missing(1001, NOW) is None
+    headroom.spend(1)
+    assert headroom.missing(1001, NOW) is not None
+
+
 def test_no_word_holds_beyond_its_reset() -> None:
     headroom = heard(("requests", "requests", 10, 0, NOW + 5), ("tokens", "tokens", None, 0, NOW + 9))
     assert headroom.missing(1, NOW) is headroom.limits["tokens"], "the one that lasts longest"

@@ -73,6 +73,7 @@ class Dispatch:
         "_has_fallen",
         "_in_flight",
         "_is_last_resort_spent",
+        "_kept",
         "_last",
         "_most_calls",
         "_outcome",
@@ -126,6 +127,7 @@ class Dispatch:
         self._overflowed: int | None = None  # window that the input did not fit into; -1: unknown
         self._ends: dict[str, RungEnd] = {}
         self._passed: list[tuple[int, Rung]] | None = None  # rungs that were out when their turn came, and places
+        self._kept: dict[str, tuple[int, Rung]] | None = None  # passed over for want of room, and not called since
         self._last: tuple[str, str] | None = None  # where the walk comes from: target and reason
         self._deliverable: int | None = None
         self._why_untried = ""
@@ -160,7 +162,11 @@ class Dispatch:
             step = self._ask_again(now)
             if step is not None:
                 return step
-        return self._walk_on(now) or self._second_look(now) or self._final(now)
+        step = self._walk_on(now) or self._second_look(now)
+        if step is None and self._kept:
+            self._kept = None  # none of them may be called any more, so the others have what was kept for them
+            step = self._walk_on(now)
+        return step or self._final(now)
 
     def _final(self, now: float) -> Deliver | GiveUp:
         """The outcome of a walk that cannot go on."""
@@ -185,6 +191,8 @@ class Dispatch:
     def _walk_on(self, now: float, mode: str = "fresh") -> Send | None:
         """Sends to the next rung that is not out."""
         while self._outcome is None and self._position < len(self._rungs) and self._may_call(now):
+            if self._kept and self.calls and self.calls + len(self._kept) >= self._most_calls:
+                return None
             rung = self._rungs[self._position]
             self._position += 1
             if self._overflowed is not None and self._is_too_small(rung.targets[0]):
@@ -254,9 +262,18 @@ class Dispatch:
             permit = health.take(now, self.walk.request)
             if permit is not None:
                 return target, health, permit
+        self._keep(self._position, rung)
+        self._has_fallen = True  # as if it had been called, and had refused
         left = max(0.0, health.headroom.left(limit))
-        self._skip_out(rung, Out(_R.RATE_LIMIT, limit.until), now, f"{_R.RATE_LIMIT}: {left:.0f} {limit.name} left")
+        why = f"{_R.RATE_LIMIT}: {left:.0f} {limit.name} left"
+        self._note_skip(rung, why, now, Out(_R.RATE_LIMIT, limit.until))
         return None
+
+    def _keep(self, place: int, rung: Rung) -> None:
+        """Sees to it that there will be a call, and time, for a rung that was passed over on its provider's word."""
+        if self._kept is None:
+            self._kept = {}
+        self._kept[rung.name] = place, rung
 
     def _shortage(self, health: TargetHealth, now: float) -> Limit | None:
         """The rate limit that the request would run into there; None too where the route would not go on for that."""
@@ -276,9 +293,9 @@ class Dispatch:
         health = self.walk.board.of(target)
         return not isinstance(health.standing(now, self.walk.request), Out) and self._shortage(health, now) is None
 
-    def _skip_out(self, rung: Rung, out: Out, now: float, why: str = "") -> None:
+    def _skip_out(self, rung: Rung, out: Out, now: float) -> None:
         """Notes a rung that is out; the walk goes no further where the route does not fall back on the reason."""
-        self._note_skip(rung, why or _OUT_WORDS.get(out.reason, out.reason), now, out)
+        self._note_skip(rung, _OUT_WORDS.get(out.reason, out.reason), now, out)
         if self._passed is None:
             self._passed = []
         self._passed.append((self._position, rung))
@@ -305,6 +322,8 @@ class Dispatch:
         walk = self.walk
         self.calls = number = self.calls + 1
         self._tried.append(target.key)
+        if self._kept:
+            self._kept.pop(target.name, None)
         stream = walk.facts.stream or self._is_streamed(target)
         limits = attempt_limits(target, walk.facts, walk.policy.timeouts, walk.caller, stream, self._remaining(now))
         if self._cut is not None:
@@ -371,7 +390,7 @@ class Dispatch:
     def _remaining(self, now: float) -> float:
         """What the deadline leaves to a call, once every later rung has its reserve."""
         rungs = len(self._rungs)
-        later = rungs - self._position
+        later = self._rungs_left()
         left = self.deadline - now
         if later == 0 or self._cut is not None:
             return left
@@ -405,11 +424,12 @@ class Dispatch:
         """Calls a target that was passed over when its turn came: one that is back, else one whose rate limits have no
         room for the request, as its provider may have more than it said; else the open breaker that is due first, once
         before its time; with a trial of it under way only if the budget pays for one more."""
-        if not self._passed or self._outcome is not None or not self._may_call(now):
+        if not (self._passed or self._kept) or self._outcome is not None or not self._may_call(now):
             return None
         short: list[tuple[float, int, Rung, Target]] = []
         resting: list[tuple[float, int, Rung, Target]] = []
-        for place, rung in self._passed:
+        kept = list(self._kept.values()) if self._kept else []
+        for place, rung in [*kept, *(self._passed or ())]:
             for target in rung.targets:
                 if target.key in self._tried or self._is_too_small(target):
                     continue
@@ -425,7 +445,8 @@ class Dispatch:
         if short:
             _, place, rung, target = min(short, key=lambda found: found[:2])
             return self._send_late(place, rung, target, now)
-        if self._cut is not None or self._is_last_resort_spent:
+        is_kept_for = bool(self._kept) and self._position < len(self._rungs)
+        if self._cut is not None or self._is_last_resort_spent or is_kept_for:
             return None
         for _, place, rung, target in sorted(resting, key=lambda found: found[:2]):
             step = self._send_late(place, rung, target, now)
@@ -584,6 +605,9 @@ class Dispatch:
             self.notices.append(Defect(attempt.target.name, failure))
         elif reason is _R.INVALID_REQUEST and failure.origin is Origin.LOCAL and self._may_others():
             pass  # its dialect cannot say what was asked, which was known before any call
+        elif self._kept and (failure.status or not row.is_soft):
+            # None may answer but those that were passed over on their provider's word: a call might have done.
+            self._rungs = self._rungs[: self._position]
         elif self._declined is None:
             self._declined = (attempt, failure)
         # An attempt beside this one may still answer; only its own end is the walk's.
@@ -656,9 +680,7 @@ class Dispatch:
         ]
         if not others or any(self._has_room(other, now) for other in others) or not self._others_have_room(now):
             return bool(others)
-        if self._passed is None:
-            self._passed = []
-        self._passed.append((attempt.place, attempt.rung))
+        self._keep(attempt.place, attempt.rung)
         return False
 
     def _ask_again(self, now: float) -> Send | None:
@@ -681,7 +703,8 @@ class Dispatch:
         return None
 
     def _rungs_left(self) -> int:
-        return len(self._rungs) - self._position
+        """Those whose turn is still to come, or to come again."""
+        return len(self._rungs) - self._position + (len(self._kept) if self._kept else 0)
 
     def _may_others(self) -> bool:
         """Whether other rungs may answer: now, or one that was skipped when it is back."""
