@@ -35,11 +35,12 @@ from crossfade.core.exchange import (
 )
 from crossfade.core.failure import Failure, FailureReason
 from crossfade.wire.anthropic_answer import FINISHES, read_completion
-from crossfade.wire.anthropic_messages import WrittenRequest, write_request
+from crossfade.wire.anthropic_messages import write_request
 from crossfade.wire.anthropic_models import UNKNOWN, traits_of
 from crossfade.wire.anthropic_schema import closed_schema, fits_limits
 from crossfade.wire.anthropic_stream import AnthropicStreamReader
 from crossfade.wire.sse import MAX_EVENT
+from crossfade.wire.written import Written
 from tests.recordings import load, names, needs_recordings
 from tests.wire.anthropic_recorded import Answer, NotCanonical, canonical, parsed, without_losses
 
@@ -67,7 +68,7 @@ def system(*texts: str) -> Message:
     return Message(role="system", parts=tuple(TextPart(text) for text in texts))
 
 
-def written(request: ChatRequest, model: str = MIDDLE, **options: Any) -> WrittenRequest:
+def written(request: ChatRequest, model: str = MIDDLE, **options: Any) -> Written:
     return write_request(request, model=model, **{"stream": False, **options})
 
 

@@ -23,8 +23,9 @@ from crossfade.core.exchange import (
     ToolCall,
     ToolChoice,
 )
-from crossfade.wire.gemini_request import FOREIGN_SIGNATURE, Written, family, write_request
+from crossfade.wire.gemini_request import FOREIGN_SIGNATURE, family, write_request
 from crossfade.wire.openai_canonical import read_canonical
+from crossfade.wire.written import Written
 from tests.recordings import load, names, needs_recordings
 
 NEW, MIDDLE, OLD = "gemini-3.8-flash", "gemini-2.5-flash", "gemini-2.0-flash"

@@ -36,6 +36,7 @@ from crossfade.core.exchange import (
 )
 from crossfade.wire.anthropic_models import ModelTraits, traits_of
 from crossfade.wire.anthropic_schema import MAX_STRICT_TOOLS, closed_schema, fits_limits
+from crossfade.wire.written import Written
 
 DEFAULT_MAX_TOKENS: Final = 8_192
 """`max_tokens` where neither the caller nor the table of models says one."""
@@ -61,13 +62,6 @@ _OPENING = "."
 # --- request -------------------------------------------------------------------------------------------------
 
 
-class WrittenRequest(msgspec.Struct):
-    """A body and the names of the caller's parameters that it does not have."""
-
-    body: bytes
-    dropped: tuple[str, ...]
-
-
 def write_request(
     request: ChatRequest,
     *,
@@ -77,7 +71,7 @@ def write_request(
     window: int | None = None,
     set_params: Sequence[tuple[str, bytes]] = (),
     drop_params: Sequence[str] = (),
-) -> WrittenRequest:
+) -> Written:
     """The request in Anthropic's JSON. `input_tokens` (an estimate) and `window` bound the default `max_tokens`.
 
     `drop_params`, then `set_params` (JSON text), are applied to the top level of the result. Raises InvalidRequest,
@@ -99,7 +93,7 @@ def write_request(
         body.pop(name, None)
     for name, value in set_params:
         body[name] = msgspec.Raw(value)
-    return WrittenRequest(msgspec.json.encode(body), tuple(dict.fromkeys((*writer.dropped, *request.others))))
+    return Written(msgspec.json.encode(body), tuple(dict.fromkeys((*writer.dropped, *request.others))))
 
 
 class _Writer:

@@ -36,6 +36,7 @@ from crossfade.wire.anthropic_models import ModelTraits, traits_of
 from crossfade.wire.anthropic_schema import closed_schema, fits_limits
 from crossfade.wire.bedrock_models import Family, family_of
 from crossfade.wire.chat_params import CHAT_PARAMS, adjusted
+from crossfade.wire.written import Written
 
 MIN_THINKING: Final = 1024
 BUDGETS: Final[Mapping[str, int]] = MappingProxyType(
@@ -79,13 +80,6 @@ _AUDIO: Final = frozenset({"mp3", "opus", "wav", "aac", "flac", "mp4", "ogg", "m
 _S3: Final = "s3://"
 
 Json = dict[str, Any]
-
-
-class Written(msgspec.Struct, frozen=True):
-    """A body, and the names of the caller's parameters that it does not have."""
-
-    body: bytes
-    dropped: tuple[str, ...]
 
 
 def write_request(

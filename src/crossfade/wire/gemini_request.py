@@ -28,6 +28,7 @@ from crossfade.core.exchange import (
     ToolChoice,
 )
 from crossfade.wire.chat_params import CHAT_PARAMS, adjusted
+from crossfade.wire.written import Written
 
 MAX_STOP_SEQUENCES: Final = 5
 """Google's documented limit of `stopSequences`."""
@@ -72,13 +73,6 @@ _TYPES_OF_NAMES: Final[Mapping[str, str]] = MappingProxyType(
 """Media types by the ending of a URL's path; the machine's own list would make bodies differ between machines."""
 
 Json = dict[str, Any]
-
-
-class Written(msgspec.Struct, frozen=True):
-    """A body, and the names of the caller's parameters that it could not express."""
-
-    body: bytes
-    dropped: tuple[str, ...]
 
 
 def family(model: str) -> int:

@@ -26,19 +26,13 @@ from crossfade.core.exchange import (
 )
 from crossfade.core.target import Target
 from crossfade.wire.responses_request import LEAST_TOKENS
+from crossfade.wire.written import Written
 
 MAX_CALL_ID: Final = 64
 """Characters of `call_id`; the API refuses longer ones."""
 
 _encode = msgspec.json.encode
 _Json = dict[str, object]
-
-
-class Written(msgspec.Struct, frozen=True):
-    """A request body, and the names of what it could not say."""
-
-    body: bytes
-    dropped: tuple[str, ...] = ()
 
 
 def write_request(request: ChatRequest, target: Target, *, stream: bool) -> Written:
