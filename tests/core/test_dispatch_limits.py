@@ -248,6 +248,18 @@ def test_a_word_about_limits_causes_no_error_that_a_call_would_not_have(
     assert answers({number for number in short if number < len(fates)}) or not answers(set())
 
 
+def test_a_hedge_that_is_not_made_makes_no_fallback_of_the_first_attempt() -> None:
+    board = new_board()
+    say(board, "b/m", 0)
+    course = Course("a/m", "b/m", board=board, stream=True, hedge=HedgePolicy(after=1.0))
+    course.send("a/m")
+    course.now += 1.0
+    course.pending()
+    course.fail("invalid_request")
+    assert course.dispatch.last_reason is None
+    assert course.given_up().status == 400
+
+
 # --- several keys --------------------------------------------------------------------------------------------
 
 

@@ -71,6 +71,7 @@ class Dispatch:
         "_deliverable",
         "_ends",
         "_has_fallen",
+        "_has_left_early",
         "_in_flight",
         "_is_last_resort_spent",
         "_kept",
@@ -127,6 +128,7 @@ class Dispatch:
         self._overflowed: int | None = None  # window that the input did not fit into; -1: unknown
         self._ends: dict[str, RungEnd] = {}
         self._passed: list[tuple[int, Rung]] | None = None  # rungs that were out when their turn came, and places
+        self._has_left_early = False  # in its turn, for what its provider said, and not beside another attempt
         self._kept: dict[str, tuple[int, Rung]] | None = None  # passed over for want of room, and not called since
         self._last: tuple[str, str] | None = None  # where the walk comes from: target and reason
         self._deliverable: int | None = None
@@ -263,7 +265,8 @@ class Dispatch:
             if permit is not None:
                 return target, health, permit
         self._keep(self._position, rung)
-        self._has_fallen = True  # as if it had been called, and had refused
+        if not self._in_flight:
+            self._has_fallen = self._has_left_early = True  # as if it had been called, and had refused
         left = max(0.0, health.headroom.left(limit))
         why = f"{_R.RATE_LIMIT}: {left:.0f} {limit.name} left"
         self._note_skip(rung, why, now, Out(_R.RATE_LIMIT, limit.until))
@@ -605,7 +608,7 @@ class Dispatch:
             self.notices.append(Defect(attempt.target.name, failure))
         elif reason is _R.INVALID_REQUEST and failure.origin is Origin.LOCAL and self._may_others():
             pass  # its dialect cannot say what was asked, which was known before any call
-        elif self._kept and (failure.status or not row.is_soft):
+        elif self._kept and self._has_left_early and (failure.status or not row.is_soft):
             # None may answer but those that were passed over on their provider's word: a call might have done.
             self._rungs = self._rungs[: self._position]
         elif self._declined is None:
@@ -681,6 +684,7 @@ class Dispatch:
         if not others or any(self._has_room(other, now) for other in others) or not self._others_have_room(now):
             return bool(others)
         self._keep(attempt.place, attempt.rung)
+        self._has_left_early = True
         return False
 
     def _ask_again(self, now: float) -> Send | None:
