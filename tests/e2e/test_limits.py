@@ -35,6 +35,7 @@ FORMS: list[tuple[dict[str, str], float]] = [
     ({}, 10.0),
     (dated(20.0), 20.0),
     (dated(-20.0), 1.0),
+    ({"retry-after": formatdate(DATE + 3600.0, usegmt=True)}, 900.0),  # without a date, by our own clock
     ({"retry-after-ms": "2500", "retry-after": "3"}, 2.5),
     ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "2m0s"}, 120.0),
     ({"x-ratelimit-remaining-tokens": "9", "x-ratelimit-reset-tokens": "2m0s"}, 10.0),
