@@ -26,6 +26,7 @@ from crossfade.core.failure import (
     Phase,
     fallback_reasons,
 )
+from crossfade.core.headroom import Limit
 from crossfade.core.health import HealthBoard
 from crossfade.core.policy import RetryPolicy, RoutePolicy, StreamPolicy, TimeoutPolicy
 from crossfade.core.standing import Out
@@ -139,6 +140,10 @@ class Request:
         if number in self.open:
             self.dispatch.on_content(number, self.sim.now)
 
+    def on_limits(self, number: int, left: float, reset: float) -> None:
+        now = self.sim.now
+        self.dispatch.on_limits(number, [Limit("requests", "requests", 5, left, now + reset)], now)
+
     def on_commit(self, number: int, text: str) -> None:
         if number not in self.open:
             return
@@ -246,6 +251,8 @@ class Request:
 
     def check_reasons(self, step: Send) -> None:
         """The walk went on, so every failure so far was listed, or a later rung's defect after a listed one."""
+        if self.dispatch._has_left_early:
+            return  # behind a rung that was left early, and before it is called after all, none may end the walk
         listed, has_fallen = self.policy.fallback_on, False
         retried = {number for number in self.failed if (after := self.sends.get(number + 1)) and after.mode == "retry"}
         for number, failure in self.failed.items():
@@ -329,6 +336,9 @@ class Simulation:
             for number in range(self.draw.randint(1, 6))
         )
         self.badness = self.draw.choice([0.1, 0.5, 0.9, 1.0])
+        self.words = random.Random(seed + 1)
+        self.wordiness = self.words.choice([0.0, 0.0, 0.3, 1.0])
+        """How many of the answers say what is left of a rate limit: true or not, no walk may come to harm by it."""
         self._events: list[tuple[float, int, object]] = []
         self._order = itertools.count()
         self.requests: list[Request] = []
@@ -371,6 +381,10 @@ class Simulation:
             self.at(self.now + first, lambda: request.on_verdict(number, timed_out(limits.to_commit < 12.0)))
             return
         until = self.now + takes
+        words = self.words
+        if words.random() < self.wordiness:
+            left, reset = words.choice([0, 1, 5]), words.choice([0.0, 3.0, 60.0])
+            self.at(self.now + takes * words.random(), lambda: request.on_limits(number, left, reset))
         if draw.random() < 0.5 and request.walk.facts.stream:
             starts = self.now + takes * draw.random()
             self.at(starts, lambda: request.on_content(number))
@@ -449,6 +463,7 @@ def test_simulation_reaches_every_part_of_the_walk() -> None:
         *("breaker open", "on trial", "rate_limit", "quota_exhausted", "model_unavailable", "auth_error"),
         "its window is no larger than one that was too small",
         "another target was faster",
+        "rate_limit: 0 requests left",
         "the client went away",
     }
     assert wanted <= set(seen), wanted - set(seen)

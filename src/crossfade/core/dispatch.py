@@ -165,9 +165,9 @@ class Dispatch:
             if step is not None:
                 return step
         step = self._walk_on(now) or self._second_look(now)
-        if step is None and self._kept:
+        while step is None and self._kept:
             self._kept = None  # none of them may be called any more, so the others have what was kept for them
-            step = self._walk_on(now)
+            step = self._walk_on(now) or self._second_look(now)
         return step or self._final(now)
 
     def _final(self, now: float) -> Deliver | GiveUp:
@@ -647,7 +647,7 @@ class Dispatch:
         retry = DISPOSITIONS[failure.reason].retry
         if retry is Retry.NO or not self._may_call(now) or self.calls + self._rungs_left() >= self._most_calls:
             return False
-        if retry in (Retry.OTHER_CREDENTIAL, Retry.LIMITED) and self._has_other_credential(attempt, now):
+        if retry in (Retry.OTHER_CREDENTIAL, Retry.LIMITED) and self._has_other_credential(attempt, failure, now):
             self._again, self._again_at = attempt, now
             return True
         at = self._retry_at(attempt, failure, now)
@@ -673,16 +673,19 @@ class Dispatch:
             case _:
                 return None
 
-    def _has_other_credential(self, attempt: Attempt, now: float) -> bool:
-        """Whether one may be asked next. One that has no room waits for the end of the chain, if another rung has."""
+    def _has_other_credential(self, attempt: Attempt, failure: Failure, now: float) -> bool:
+        """Whether one may be asked next. One that has no room waits for the end of the chain, if the walk goes on after
+        such a failure and another rung has room."""
         board = self.walk.board
         others = [
             other
             for other in attempt.rung.targets
             if other.key not in self._tried and not isinstance(board.of(other).standing(now, self.walk.request), Out)
         ]
-        if not others or any(self._has_room(other, now) for other in others) or not self._others_have_room(now):
+        if not others or failure.reason not in self.walk.policy.fallback_on:
             return bool(others)
+        if any(self._has_room(other, now) for other in others) or not self._others_have_room(now):
+            return True
         self._keep(attempt.place, attempt.rung)
         self._has_left_early = True
         return False
