@@ -186,6 +186,15 @@ def test_every_reason_can_be_chosen() -> None:
     assert set(FailureReason) <= set(REASONS)
 
 
+def test_a_skip_for_want_of_room_is_found_by_its_reason(tmp_path: Path) -> None:
+    row = request(1, NOON)
+    skipped = msgspec.structs.replace(row.attempts[0], number=0, reason=None, skip="rate_limit: 0 requests left")
+    write_lines(tmp_path / FILE, msgspec.structs.replace(row, attempts=(skipped,)), request(2, NOON + 1))
+    command = ["events", "--journal", str(tmp_path), "--reason", "rate_limit", "--limit", "0", "--json"]
+    (line,) = CliRunner().invoke(main, command).stdout.splitlines()
+    assert "0 requests left" in line
+
+
 def test_json_can_be_filtered_and_limited(show: Show) -> None:
     assert stored(show("--json", "--fallbacks-only")) == [STORY[1], STORY[2], exhausted(3, NOON + 11)]
     assert stored(show("--json", "--limit", "1")) == [STORY[-1]]

@@ -510,7 +510,8 @@ class AnySequence(RuleBasedStateMachine):
         self.live: list[Permit] = []  # unsettled, of the present state
         self.stale: list[Permit] = []  # unsettled, of an earlier one
         self.good: list[Permit] = []  # settled as successes in the present state
-        self.trial_since: float | None = None
+        self.trial: Permit | None = None  # unsettled, of whatever state
+        self.trial_since = 0.0
         self.trial_successes = 0
         self.row: list[tuple[int, bool]] = []  # failures in a row
         self.rows_before: dict[int, list[tuple[int, bool]]] = {}
@@ -533,10 +534,15 @@ class AnySequence(RuleBasedStateMachine):
             return
         self.stale += self.live
         self.live, self.good, self.row, self.counts = [], [], [], []
-        self.trial_since, self.trial_successes, self.last_good = None, 0, None
+        self.trial_successes, self.last_good = 0, None
 
     def has_trial(self) -> bool:
-        return self.trial_since is not None and self.now - self.trial_since < LOST_TRIAL
+        return self.trial is not None and self.now - self.trial_since < LOST_TRIAL
+
+    def is_over(self, permit: Permit) -> None:
+        """A trial is over once it is settled, whatever its result is worth."""
+        if permit is self.trial:
+            self.trial = None
 
     def ratio_opens(self) -> set[bool]:
         """Whether the ratio rule opens, for every length that a window of ten slots may have just now."""
@@ -580,8 +586,8 @@ class AnySequence(RuleBasedStateMachine):
             assert permit is not None, "nothing keeps a trial from starting"
             assert permit.is_trial
             self.stale += self.live  # a trial that got lost
-            self.good = [] if self.live else self.good
-            self.live, self.trial_since = [], self.now
+            self.good = [] if self.trial is not None else self.good
+            self.live, self.trial, self.trial_since = [], permit, self.now
         if permit is not None:
             self.live.append(permit)
 
@@ -591,13 +597,13 @@ class AnySequence(RuleBasedStateMachine):
         permit = self.live.pop(data.draw(st.integers(0, len(self.live) - 1)))
         was_closed = self.subject.is_closed
         change = self.subject.succeed(permit, self.now)
+        self.is_over(permit)
         self.good.append(permit)
         if was_closed:
             assert change is None
             self.rows_before[id(permit)], self.row, self.last_good = self.row, [], permit
             self.counts.append((self.now, 1, 0))
             return
-        self.trial_since = None
         self.trial_successes += 1
         assert self.subject.is_closed == (self.trial_successes == POLICY.successes_to_close)
         self.forget(change)
@@ -609,13 +615,13 @@ class AnySequence(RuleBasedStateMachine):
         permit = self.live.pop(data.draw(st.integers(0, len(self.live) - 1)))
         was_closed, due = self.subject.is_closed, self.subject._until
         change = self.subject.fail(permit, self.now, request, is_silence)
+        self.is_over(permit)
         if was_closed:
             self.row.append((request, is_silence))
             self.counts.append((self.now, 1, 1))
             self.judge_failure(change)
         else:
             assert (change is not None) == (self.now >= due)
-            self.trial_since = None
         self.forget(change)
 
     @precondition(lambda self: self.good)
@@ -645,13 +651,15 @@ class AnySequence(RuleBasedStateMachine):
         state = self.subject.state(self.now)
         assert self.subject.release(permit, self.now) is None
         assert self.subject.state(self.now) == state
-        if permit.is_trial:
-            self.trial_since = None
+        self.is_over(permit)
 
     @precondition(lambda self: self.stale)
     @rule(data=st.data(), how=st.sampled_from(["succeed", "fail", "release"]))
     def a_late_result_is_ignored(self, data: st.DataObject, how: str) -> None:
         permit = self.stale.pop(data.draw(st.integers(0, len(self.stale) - 1)))
+        if permit is self.trial:  # but for that it is over
+            self.subject._trial = None
+            self.is_over(permit)
         before = all_of(self.subject)
         for _ in range(2):
             if how == "fail":

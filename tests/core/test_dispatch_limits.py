@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from crossfade.core.exchange import RequestFacts
 from crossfade.core.headroom import Counts, Limit
 from crossfade.core.health import HealthBoard
-from crossfade.core.policy import HedgePolicy
+from crossfade.core.policy import HedgePolicy, RetryPolicy, TimeoutPolicy
+from crossfade.core.steps import Deliver, Send, Wait
 from tests.core.walking import START, Course, eject, new_board, open_breaker, rung, target
 
 NONE_LEFT = "rate_limit: 0 requests left"
@@ -149,6 +154,110 @@ def test_a_hedge_goes_by_a_target_without_room_even_if_no_other_is_left() -> Non
     assert course.called() == ["a/m"]
     course.fail("server_error", number=1, status=501)
     course.send("b/m")
+
+
+def test_the_last_call_that_is_allowed_is_kept_for_a_target_that_was_passed_over() -> None:
+    board = new_board()
+    say(board, "a/m", 0)
+    course = Course("a/m", "b/m", "c/m", "d/m", board=board, retry=RetryPolicy(max_attempts=2))
+    for name in ("b/m", "a/m"):
+        course.send(name)
+        course.fail("timeout")
+    assert course.given_up().status == 504
+
+
+def test_calls_that_were_kept_and_not_needed_go_to_the_other_targets() -> None:
+    board = new_board()
+    say(board, "a/m", 0)
+    course = Course("a/m", "b/m", "c/m", board=board, retry=RetryPolicy(max_attempts=2))
+    course.send("b/m")
+    eject(board, "a/m", "rate_limit", course.now + 60, course.now)  # another request was refused there
+    course.fail("timeout")
+    course.send("c/m")
+
+
+def test_time_is_kept_for_a_target_that_was_passed_over() -> None:
+    board = new_board()
+    say(board, "a/m", 0)
+    timeouts = TimeoutPolicy(attempt=3600.0)
+    course = Course("a/m", "b/m", board=board, overall=60.0, timeouts=timeouts)
+    assert course.send("b/m").limits.to_commit == pytest.approx(50.0)
+    other = Course("b/m", "c/m", overall=60.0, timeouts=timeouts)
+    assert other.send("b/m").limits.to_commit == pytest.approx(50.0), "as for any that is still to come"
+
+
+def test_the_rung_behind_one_that_was_passed_over_is_a_fallback() -> None:
+    """Its defects are its own, as they are behind a 429."""
+    for reason in ("invalid_request", "auth_error", "model_unavailable"):
+        board = new_board()
+        say(board, "a/m", 0)
+        course = Course("a/m", "b/m", board=board)
+        course.send("b/m")
+        course.fail(reason)
+        course.send("a/m")
+
+
+def test_after_a_failure_that_is_not_listed_only_what_was_passed_over_may_answer() -> None:
+    board = new_board()
+    say(board, "a/m", 0)
+    course = Course("a/m", "b/m", "c/m", board=board, fallback_on=["rate_limit"])
+    course.send("b/m")
+    course.fail("timeout")
+    course.send("a/m")
+    course.fail("timeout")
+    assert course.given_up().status == 504
+    assert course.called() == ["b/m", "a/m"]
+
+
+FATES = ("ok", "timeout", "server_error", "overloaded", "rate_limit", "auth_error", "invalid_request", "connect_error")
+
+
+@given(
+    fates=st.lists(st.sampled_from(FATES), min_size=1, max_size=5),
+    short=st.sets(st.integers(0, 4)),
+    keys=st.integers(1, 2),
+    fallback_on=st.sampled_from([("default",), ("rate_limit",), ("rate_limit", "timeout"), ("timeout",)]),
+    overall=st.sampled_from([20.0, 600.0]),
+)
+@settings(max_examples=300, deadline=None)
+def test_a_word_about_limits_causes_no_error_that_a_call_would_not_have(
+    fates: list[str], short: set[int], keys: int, fallback_on: tuple[str, ...], overall: float
+) -> None:
+    """Whatever was said, a request that is answered without these words is answered with them."""
+
+    def answers(said: set[int]) -> bool:
+        board = new_board()
+        chain = [rung(f"p{number}/m", keys) for number in range(len(fates))]
+        for number in said:
+            for one in range(keys):
+                say(board, f"p{number}/m", 0, START + 900, credential=one)
+        course = Course(*chain, board=board, fallback_on=fallback_on, overall=overall)
+        while True:
+            step = course.step()
+            if isinstance(step, Send):
+                fate = fates[int(step.target.provider[1:])]
+                if fate == "ok":
+                    course.accept()
+                else:
+                    course.fail(fate, after=min(12.0, step.limits.to_commit) if fate == "timeout" else 0.1)
+            elif isinstance(step, Wait):
+                course.now = step.until
+            else:
+                return isinstance(step, Deliver)
+
+    assert answers({number for number in short if number < len(fates)}) or not answers(set())
+
+
+def test_a_hedge_that_is_not_made_makes_no_fallback_of_the_first_attempt() -> None:
+    board = new_board()
+    say(board, "b/m", 0)
+    course = Course("a/m", "b/m", board=board, stream=True, hedge=HedgePolicy(after=1.0))
+    course.send("a/m")
+    course.now += 1.0
+    course.pending()
+    course.fail("invalid_request")
+    assert course.dispatch.last_reason is None
+    assert course.given_up().status == 400
 
 
 # --- several keys --------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from crossfade.core.headroom import Counts, Headroom, Limit
 from crossfade.core.policy import HealthPolicy
+from crossfade.core.standing import LimitView
 from tests.core.walking import START, new_board, target
 
 NOW = 100.0
@@ -41,6 +42,15 @@ def test_output_is_known_to_no_one_before_so_only_none_left_is_too_little() -> N
     assert heard(("output tokens", "output", 1000, 0, NOW + 60)).missing(1, NOW) is not None
 
 
+def test_of_a_limit_smaller_than_the_request_anything_left_is_enough() -> None:
+    """What the provider has cached it may not count, and if it counts all, no time would do."""
+    headroom = heard(("tokens", "tokens", 1000, 1, NOW + 60))
+    assert headroom.missing(1000, NOW) is not None
+    assert headroom.missing(1001, NOW) is None
+    headroom.spend(1)
+    assert headroom.missing(1001, NOW) is not None
+
+
 def test_no_word_holds_beyond_its_reset() -> None:
     headroom = heard(("requests", "requests", 10, 0, NOW + 5), ("tokens", "tokens", None, 0, NOW + 9))
     assert headroom.missing(1, NOW) is headroom.limits["tokens"], "the one that lasts longest"
@@ -75,6 +85,8 @@ def test_reading_changes_nothing() -> None:
     board = new_board()
     health = board.of(target("a/m"))
     health.note_limits([Limit("requests", "requests", 10, 4, START + 60)], 0, 0, START)
-    assert board.snapshot(START)["a/m#0"].headroom == 0.4
-    assert board.snapshot(START + 60)["a/m#0"].headroom == 1.0
-    assert board.snapshot(START)["a/m#0"].headroom == 0.4
+    for _ in range(2):
+        view = board.snapshot(START)["a/m#0"]
+        assert (view.headroom, view.limits) == (0.4, (LimitView("requests", 4, 10, START + 60),))
+        view = board.snapshot(START + 60)["a/m#0"]
+        assert (view.headroom, view.limits) == (1.0, ())

@@ -7,6 +7,7 @@ import time
 from email.utils import formatdate
 from typing import Any
 
+import httpx2
 import pytest
 
 from crossfade.core.events import TargetEjected
@@ -34,6 +35,7 @@ FORMS: list[tuple[dict[str, str], float]] = [
     ({}, 10.0),
     (dated(20.0), 20.0),
     (dated(-20.0), 1.0),
+    ({"retry-after": formatdate(DATE + 3600.0, usegmt=True)}, 900.0),  # without a date, by our own clock
     ({"retry-after-ms": "2500", "retry-after": "3"}, 2.5),
     ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "2m0s"}, 120.0),
     ({"x-ratelimit-remaining-tokens": "9", "x-ratelimit-reset-tokens": "2m0s"}, 10.0),
@@ -44,6 +46,15 @@ async def served(stage: Stage, **fields: Any) -> str:
     answer = await stage.ask(**fields)
     assert answer.text == TEXT
     return answer.headers["x-crossfade-provider"].removeprefix(stage.mark)
+
+
+async def shown(stage: Stage, provider: str) -> dict[str, Any]:
+    """What `/status` says of a provider's only target."""
+    async with httpx2.AsyncClient(trust_env=False, timeout=30) as client:
+        status = (await client.get(f"{stage.gateway.admin_url}/status")).json()
+    (found,) = [one for key, one in status["targets"].items() if key.startswith(f"{stage.mark}{provider}/")]
+    assert isinstance(found, dict)
+    return found
 
 
 def left(requests: str, reset: str) -> dict[str, Any]:
@@ -73,8 +84,10 @@ def test_a_target_is_left_before_its_429_and_has_traffic_again_after_its_reset(
         async with chain_stage(simulator, TWO, more=OPENAI) as stage:
             stage.schedule("a", left("9", "5s"), left("1", "1500ms"), left("0", "1s"))
             assert [await served(stage, stream=stream) for _ in range(3)] == ["a", "a", "a"]
-            (view,) = [view for key, view in stage.gateway.board.snapshot(time.perf_counter()).items() if "a/" in key]
-            assert view.headroom == 0.0
+            status = await shown(stage, "a")
+            assert status["headroom"] == 0.0
+            assert (status["limits"]["requests"]["left"], status["limits"]["requests"]["of"]) == (0, 10)
+            assert 0 < status["limits"]["requests"]["reset_in_s"] <= 1
             assert await served(stage, stream=stream) == "b"
             assert [(a.number, a.skip) for a in stage.record.last.attempts] == [
                 (0, "rate_limit: 0 requests left"),

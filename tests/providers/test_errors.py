@@ -261,6 +261,14 @@ def test_absolute_times_say_nothing_without_a_reference() -> None:
         ),
         ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1771438861000", "date": DATE}, 20.0),
         ({"x-ratelimit-remaining": "many", "x-ratelimit-reset": "5"}, None),
+        (
+            {
+                "x-ratelimit-remaining-requests": "0",
+                "x-ratelimit-reset-requests": "60000",
+                "x-ratelimit-renewalperiod-requests": "60",
+            },
+            60.0,
+        ),
         # Mistral's tokens per minute, with what the request would have taken of them
         ({"ratelimitbysize-remaining": "0", "ratelimitbysize-reset": "46"}, 46.0),
         (

@@ -165,8 +165,11 @@ class Watch:
         self.check(may, "the same target again after what is not retried", caller)
 
     def _check_reasons(self, caller: Caller, step: Send) -> None:
-        """The walk goes on only after what the route falls back on; a defect goes on behind such a failure."""
+        """The walk goes on only after what the route falls back on; a defect goes on behind such a failure. A target
+        that was passed over for what its provider said of its limits is called in the end, whatever failed."""
         if step.mode == "retry" or caller.committed is not None:
+            return
+        if any(record.skip is not None and record.skip.startswith("rate_limit:") for record in caller.dispatch.records):
             return
         listed, has_listed = caller.route.policy.fallback_on, False
         for number, failure in caller.failed.items():

@@ -72,8 +72,10 @@ class Dispatch:
         "_ends",
         "_has_fallen",
         "_has_hedged",
+        "_has_left_early",
         "_in_flight",
         "_is_last_resort_spent",
+        "_kept",
         "_last",
         "_most_calls",
         "_outcome",
@@ -128,6 +130,8 @@ class Dispatch:
         self._overflowed: int | None = None  # window that the input did not fit into; -1: unknown
         self._ends: dict[str, RungEnd] = {}
         self._passed: list[tuple[int, Rung]] | None = None  # rungs that were out when their turn came, and places
+        self._has_left_early = False  # in its turn, for what its provider said, and not beside another attempt
+        self._kept: dict[str, tuple[int, Rung]] | None = None  # passed over for want of room, and not called since
         self._last: tuple[str, str] | None = None  # where the walk comes from: target and reason
         self._deliverable: int | None = None
         self._why_untried = ""
@@ -162,7 +166,11 @@ class Dispatch:
             step = self._ask_again(now)
             if step is not None:
                 return step
-        return self._walk_on(now) or self._second_look(now) or self._final(now)
+        step = self._walk_on(now) or self._second_look(now)
+        while step is None and self._kept:
+            self._kept = None  # none of them may be called any more, so the others have what was kept for them
+            step = self._walk_on(now) or self._second_look(now)
+        return step or self._final(now)
 
     def _final(self, now: float) -> Deliver | GiveUp:
         """The outcome of a walk that cannot go on."""
@@ -183,6 +191,8 @@ class Dispatch:
     def _walk_on(self, now: float, mode: str = "fresh") -> Send | None:
         """Sends to the next rung that is not out."""
         while self._outcome is None and self._position < len(self._rungs) and self._may_call(now):
+            if self._kept and self.calls and self.calls + len(self._kept) >= self._most_calls:
+                return None
             rung = self._rungs[self._position]
             self._position += 1
             if self._overflowed is not None and self._is_too_small(rung.targets[0]):
@@ -255,9 +265,19 @@ class Dispatch:
             permit = health.take(now, self.walk.request)
             if permit is not None:
                 return target, health, permit
+        self._keep(self._position, rung)
+        if not self._in_flight:
+            self._has_fallen = self._has_left_early = True  # as if it had been called, and had refused
         left = max(0.0, health.headroom.left(limit))
-        self._skip_out(rung, Out(_R.RATE_LIMIT, limit.until), now, f"{_R.RATE_LIMIT}: {left:.0f} {limit.name} left")
+        why = f"{_R.RATE_LIMIT}: {left:.0f} {limit.name} left"
+        self._note_skip(rung, why, now, Out(_R.RATE_LIMIT, limit.until))
         return None
+
+    def _keep(self, place: int, rung: Rung) -> None:
+        """Sees to it that there will be a call, and time, for a rung that was passed over on its provider's word."""
+        if self._kept is None:
+            self._kept = {}
+        self._kept[rung.name] = place, rung
 
     def _shortage(self, health: TargetHealth, now: float) -> Limit | None:
         """The rate limit that the request would run into there; None too where the route would not go on for that."""
@@ -277,9 +297,9 @@ class Dispatch:
         health = self.walk.board.of(target)
         return not isinstance(health.standing(now, self.walk.request), Out) and self._shortage(health, now) is None
 
-    def _skip_out(self, rung: Rung, out: Out, now: float, why: str = "") -> None:
+    def _skip_out(self, rung: Rung, out: Out, now: float) -> None:
         """Notes a rung that is out; the walk goes no further where the route does not fall back on the reason."""
-        self._note_skip(rung, why or _OUT_WORDS.get(out.reason, out.reason), now, out)
+        self._note_skip(rung, _OUT_WORDS.get(out.reason, out.reason), now, out)
         if self._passed is None:
             self._passed = []
         self._passed.append((self._position, rung))
@@ -306,6 +326,8 @@ class Dispatch:
         walk = self.walk
         self.calls = number = self.calls + 1
         self._tried.append(target.key)
+        if self._kept:
+            self._kept.pop(target.name, None)
         stream = walk.facts.stream or self._is_streamed(target)
         limits = attempt_limits(target, walk.facts, walk.policy.timeouts, walk.caller, stream, self._remaining(now))
         if self._cut is not None:
@@ -374,7 +396,7 @@ class Dispatch:
     def _remaining(self, now: float) -> float:
         """What the deadline leaves to a call, once every later rung has its reserve."""
         rungs = len(self._rungs)
-        later = rungs - self._position
+        later = self._rungs_left()
         left = self.deadline - now
         if later == 0 or self._cut is not None:
             return left
@@ -408,11 +430,12 @@ class Dispatch:
         """Calls a target that was passed over when its turn came: one that is back, else one whose rate limits have no
         room for the request, as its provider may have more than it said; else the open breaker that is due first, once
         before its time; with a trial of it under way only if the budget pays for one more."""
-        if not self._passed or self._outcome is not None or not self._may_call(now):
+        if not (self._passed or self._kept) or self._outcome is not None or not self._may_call(now):
             return None
         short: list[tuple[float, int, Rung, Target]] = []
         resting: list[tuple[float, int, Rung, Target]] = []
-        for place, rung in self._passed:
+        kept = list(self._kept.values()) if self._kept else []
+        for place, rung in [*kept, *(self._passed or ())]:
             for target in rung.targets:
                 if target.key in self._tried or self._is_too_small(target):
                     continue
@@ -428,7 +451,8 @@ class Dispatch:
         if short:
             _, place, rung, target = min(short, key=lambda found: found[:2])
             return self._send_late(place, rung, target, now)
-        if self._cut is not None or self._is_last_resort_spent:
+        is_kept_for = bool(self._kept) and self._position < len(self._rungs)
+        if self._cut is not None or self._is_last_resort_spent or is_kept_for:
             return None
         for _, place, rung, target in sorted(resting, key=lambda found: found[:2]):
             step = self._send_late(place, rung, target, now)
@@ -587,6 +611,9 @@ class Dispatch:
             self.notices.append(Defect(attempt.target.name, failure))
         elif reason is _R.INVALID_REQUEST and failure.origin is Origin.LOCAL and self._may_others():
             pass  # its dialect cannot say what was asked, which was known before any call
+        elif self._kept and self._has_left_early and (failure.status or not row.is_soft):
+            # None may answer but those that were passed over on their provider's word: a call might have done.
+            self._rungs = self._rungs[: self._position]
         elif self._declined is None:
             self._declined = (attempt, failure)
         # An attempt beside this one may still answer; only its own end is the walk's.
@@ -630,7 +657,7 @@ class Dispatch:
         retry = DISPOSITIONS[failure.reason].retry
         if retry is Retry.NO or not self._may_call(now) or self.calls + self._rungs_left() >= self._most_calls:
             return False
-        if retry in (Retry.OTHER_CREDENTIAL, Retry.LIMITED) and self._has_other_credential(attempt, now):
+        if retry in (Retry.OTHER_CREDENTIAL, Retry.LIMITED) and self._has_other_credential(attempt, failure, now):
             self._again, self._again_at = attempt, now
             return True
         at = self._retry_at(attempt, failure, now)
@@ -656,19 +683,21 @@ class Dispatch:
             case _:
                 return None
 
-    def _has_other_credential(self, attempt: Attempt, now: float) -> bool:
-        """Whether one may be asked next. One that has no room waits for the end of the chain, if another rung has."""
+    def _has_other_credential(self, attempt: Attempt, failure: Failure, now: float) -> bool:
+        """Whether one may be asked next. One that has no room waits for the end of the chain, if the walk goes on after
+        such a failure and another rung has room."""
         board = self.walk.board
         others = [
             other
             for other in attempt.rung.targets
             if other.key not in self._tried and not isinstance(board.of(other).standing(now, self.walk.request), Out)
         ]
-        if not others or any(self._has_room(other, now) for other in others) or not self._others_have_room(now):
+        if not others or failure.reason not in self.walk.policy.fallback_on:
             return bool(others)
-        if self._passed is None:
-            self._passed = []
-        self._passed.append((attempt.place, attempt.rung))
+        if any(self._has_room(other, now) for other in others) or not self._others_have_room(now):
+            return True
+        self._keep(attempt.place, attempt.rung)
+        self._has_left_early = True
         return False
 
     def _ask_again(self, now: float) -> Send | None:
@@ -695,7 +724,8 @@ class Dispatch:
         return None
 
     def _rungs_left(self) -> int:
-        return len(self._rungs) - self._position
+        """Those whose turn is still to come, or to come again."""
+        return len(self._rungs) - self._position + (len(self._kept) if self._kept else 0)
 
     def _may_others(self) -> bool:
         """Whether other rungs may answer: now, or one that was skipped when it is back."""

@@ -68,11 +68,17 @@ class Headroom:
         return limit.left
 
     def missing(self, tokens: int, now: float) -> Limit | None:
-        """The limit that one more call with so many tokens would run into, the longest of them; None: it has room."""
+        """The limit that one more call with so many tokens would run into, the longest of them; None: it has room.
+
+        Of a limit that is smaller than the request anything left is enough: either its provider does not count them
+        all (those it has cached), or no time will do, and it says so when it is called.
+        """
         found: Limit | None = None
         for limit in self.limits.values():
             if limit.until > now and (found is None or limit.until > found.until):
-                needed = float(tokens) if limit.counts == "tokens" else _ONE
+                needed = _ONE
+                if limit.counts == "tokens" and (limit.most is None or tokens <= limit.most):
+                    needed = max(_ONE, float(tokens))
                 if self.left(limit) < needed:
                     found = limit
         return found

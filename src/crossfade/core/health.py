@@ -28,6 +28,7 @@ from crossfade.core.standing import (
     BreakerChanged,
     Change,
     Ejected,
+    LimitView,
     Out,
     Returned,
     Scope,
@@ -183,6 +184,12 @@ class TargetHealth:
             first_content=self.load.first_content,
             ramp=self.ramp(now),
             headroom=self.headroom.share(now),
+            limits=tuple(
+                [
+                    LimitView(one.name, max(0.0, self.headroom.left(one)), one.most, one.until)
+                    for one in self.headroom.current(now)
+                ]
+            ),
         )
 
     @property

@@ -81,6 +81,15 @@ class Returned(msgspec.Struct, frozen=True):
 Change = BreakerChanged | Ejected | Returned
 
 
+class LimitView(msgspec.Struct, frozen=True):
+    """What a provider said of one rate limit: what of it is left, of how much if it said so, until when that holds."""
+
+    name: str
+    left: float
+    most: float | None
+    until: float
+
+
 class TargetView(msgspec.Struct, frozen=True, kw_only=True):
     """One target's health as it is read by people and readiness checks. `calls` and `failures` are the window's."""
 
@@ -102,3 +111,4 @@ class TargetView(msgspec.Struct, frozen=True, kw_only=True):
     ramp: float = 1.0
     headroom: float = 1.0
     """The shares of its usual traffic that it should have, and of its rate limits that are left."""
+    limits: tuple[LimitView, ...] = ()

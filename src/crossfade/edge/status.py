@@ -94,4 +94,8 @@ def _shown(view: TargetView, now: float) -> dict[str, Any]:
         "first_content_s": None if view.first_content is None else round(view.first_content, 3),
         "ramp": round(view.ramp, 3),
         "headroom": round(view.headroom, 3),
+        "limits": {
+            limit.name: {"left": limit.left, "of": limit.most, "reset_in_s": round(limit.until - now, 1)}
+            for limit in view.limits
+        },
     }

@@ -6,7 +6,9 @@ leave, and ends in exactly one verdict. It decides nothing itself and knows noth
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from email.utils import formatdate
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
@@ -335,7 +337,11 @@ class Relay(ResponseSink):
 
     def _read_error(self) -> Verdict:
         assert self.head is not None
-        failure = self.upstream.provider.failure(self.head.status, self.head.headers, b"".join(self._pieces))
+        headers = self.head.headers
+        if "date" not in headers and (self.head.status == 429 or "retry-after" in headers):
+            # What the moments among them are reckoned from.
+            headers = {**headers, "date": formatdate(time.time(), usegmt=True)}
+        failure = self.upstream.provider.failure(self.head.status, headers, b"".join(self._pieces))
         return Rejected(failure=failure)
 
     def _read_whole(self) -> Verdict:

@@ -51,7 +51,7 @@ def retry_after(headers: Mapping[str, str], wall: float | None = None, *, is_lim
 def _by_resets(headers: Mapping[str, str], wall: float | None) -> float | None:
     used_up: list[float] = []
     others: list[float] = []
-    for remaining_name, reset_name in _RESET_HEADERS:
+    for remaining_name, reset_name, in_ms in _RESET_HEADERS:
         if (reset := headers.get(reset_name)) is None:
             continue
         remaining = headers.get(remaining_name)
@@ -59,6 +59,8 @@ def _by_resets(headers: Mapping[str, str], wall: float | None) -> float | None:
             continue
         seconds = parse_reset(reset, reference(headers, wall))
         if seconds is not None:
+            if in_ms in headers:
+                seconds /= 1000
             (others if remaining is None else used_up).append(seconds)
     if used_up:
         return max(used_up)
@@ -75,7 +77,8 @@ def _cost(headers: Mapping[str, str], reset_name: str) -> float:
 
 
 _RESET_HEADERS: Final = tuple(
-    (f"{prefix}-{first}", f"{prefix}-{second}")
+    # Azure alone sends the last of them, and its bare numbers are milliseconds.
+    (f"{prefix}-{first}", f"{prefix}-{second}", f"{prefix}-{second.replace('reset', 'renewalperiod')}")
     for prefix, pairs in (
         ("x-ratelimit", [("remaining", "reset"), *((f"remaining-{name}", f"reset-{name}") for name in _LIMITS)]),
         ("anthropic-ratelimit", [(f"{name}-remaining", f"{name}-reset") for name in _LIMITS]),
@@ -112,16 +115,15 @@ def _from_epoch(number: float, reference: float | None) -> float | None:
 
 def parse_number(text: str) -> float | None:
     """A number that is not negative; None for anything else."""
-    if len(text) <= 15 and text.isdigit() and text.isascii():  # nearly all of them
+    if len(text) <= 20 and text.isdigit() and text.isascii():  # nearly all of them
         return float(text)
     text = text.strip()
-    return float(text) if _NUMBER.fullmatch(text) else None
+    return float(text) if text[-1:].isdigit() and _NUMBER.fullmatch(text) else None
 
 
+@lru_cache(maxsize=256)  # most are 0s, or a few milliseconds
 def parse_duration(text: str) -> float | None:
     """Seconds of `8.64s`, `1m2s`, `12ms`, `1h`; None for anything else."""
-    if text[-2:] == "ms" and len(text) <= 17 and text[:-2].isdigit() and text.isascii():
-        return float(text[:-2]) / 1000
     match = _DURATION.fullmatch(text)
     if match is None or not match[0]:
         return None
