@@ -11,11 +11,12 @@ import click
 
 from bench import report
 from bench.machine import BenchError, Cores, check_programs, running_on
+from bench.outages import measure_outages
 from bench.pools import measure_pools
 from bench.scenarios import QUICK, Bench, Plan, Result
 from bench.scenarios import SCENARIOS as ONE_CORE
 
-SCENARIOS = {**ONE_CORE, "pools": measure_pools}
+SCENARIOS = {**ONE_CORE, "pools": measure_pools, "outages": measure_outages}
 COMPILED = Path(".venv-compiled/bin/python").absolute()
 """What `scripts/compile` makes."""
 

@@ -97,6 +97,11 @@ class Process:
             self._process.kill()
             self._process.wait()
 
+    def kill(self) -> None:
+        """Ends it at once, as the kernel would for want of memory."""
+        self._process.kill()
+        self._process.wait()
+
     def wait_for(self, port: int) -> None:
         """Returns once `port` accepts connections. Raises BenchError, with the last of the log, if it never does."""
         deadline = self.started_at + START_LIMIT

@@ -7,7 +7,6 @@ cost, `weighted` against the shares that were asked for, `sticky` by the session
 from __future__ import annotations
 
 import asyncio
-import http.client
 import json
 import random
 import statistics
@@ -24,6 +23,7 @@ from bench import crossfade, plot
 from bench.content import GATEWAY_KEY
 from bench.machine import BenchError, Process, free_ports
 from bench.scenarios import Bench, Result
+from bench.simulated import load, schedule, simulator
 
 FIGURES: Final = Path(__file__).with_name("figures")
 """Where the plots go."""
@@ -285,9 +285,7 @@ def _stage(bench: Bench) -> Iterator[_Stage]:
     simulated, port, admin = free_ports(3)
     file = bench.folder / "pools.yaml"
     file.write_text(_config(bench.folder, simulated, port, admin))
-    program = str(bench.python.with_name("crossfade"))
-    simulator = [program, "simulate", "--listen", f"127.0.0.1:{simulated}"]
-    with Process(simulator, bench.cores.load, bench.folder / "pools-simulator.log") as playing:
+    with simulator(bench, simulated, "pools-simulator") as playing:
         playing.wait_for(simulated)
         command = crossfade.serve(bench.python, file)
         with Process(command, bench.cores.proxy, bench.folder / "pools.log", crossfade.ENVIRON) as process:
@@ -334,28 +332,16 @@ class _Stage:
 
     def schedule(self, provider: str | None, steps: list[dict[str, Any]], then: dict[str, Any]) -> None:
         """What the calls of a provider meet, or those of all that have no schedule of their own."""
-        body = {"faults": steps, "then": then} | ({} if provider is None else {"provider": provider})
-        connection = http.client.HTTPConnection("127.0.0.1", self._simulated, timeout=20)
-        connection.request("POST", "/_control/schedule", json.dumps(body))
-        response = connection.getresponse()
-        if response.status != 200:
-            raise BenchError(f"the simulator refused a schedule: {response.read()!r}")
-        connection.close()
+        schedule(self._simulated, provider, steps, then)
 
     def load(self, count: int, rate: float, one: Callable[[int], Awaitable[Any]]) -> None:
         """Calls `one` so often, so many a second whether or not the earlier ones are done."""
+        load(count, rate, one, self._hang_up)
 
-        async def run() -> None:
-            began = time.perf_counter()
-            async with asyncio.TaskGroup() as group:
-                for number in range(count):
-                    await asyncio.sleep(max(0.0, began + number / rate - time.perf_counter()))
-                    group.create_task(_done(one(number)))
-            for _, writer in self._idle:
-                writer.close()
-            self._idle.clear()
-
-        asyncio.run(run())
+    def _hang_up(self) -> None:
+        for _, writer in self._idle:
+            writer.close()
+        self._idle.clear()
 
     async def ask(
         self,
@@ -398,7 +384,3 @@ class _Stage:
         usage = {} if stream else json.loads(said)["usage"]
         provider = headers["x-crossfade-provider"]
         return Answer(provider, first, usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0))
-
-
-async def _done(one: Awaitable[Any]) -> None:
-    await one
