@@ -20,10 +20,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crossfade.core.events import Event, RequestEnded
+from crossfade.core.events import Event, FallbackTriggered, RequestEnded
 from crossfade.store import backlog
 from crossfade.store.base import Disk, JournalHeader
-from crossfade.store.journal import Journal
+from crossfade.store.journal import TOLD_WITHIN, Journal
 from crossfade.store.reader import JournalReader, read_events
 from tests.store.samples import NOON, MoodyDisk, SteppedLoop, commit, exhausted, fallback, fallen_back, others, request
 from tests.support import run
@@ -102,6 +102,37 @@ def test_the_lines_of_a_turn_go_out_in_one_write_before_their_answers(tmp_path: 
     bench.loop.turn()
     assert done == ["write", "answer 1", "answer 2", "answer 3"]
     assert len(list(read_events([tmp_path]))) == 4
+
+
+def test_lines_that_may_wait_go_with_the_next_that_may_not(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.disk.done.clear()
+    bench.journal.append(fallback(), may_wait=True)
+    bench.loop.turn()
+    assert bench.disk.done == []
+    bench.send()
+    bench.loop.turn()
+    assert bench.disk.done == ["write"]
+    assert [type(event) for event in read_events([tmp_path])] == [FallbackTriggered, RequestEnded]
+
+
+def test_lines_that_may_wait_do_so_for_a_moment_only(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    for _ in range(2):  # the second time, a moment of its own
+        bench.disk.done.clear()
+        bench.journal.append(fallback(), may_wait=True)
+        bench.journal.append(fallback(), may_wait=True)
+        bench.loop.pass_time(TOLD_WITHIN)
+        assert bench.disk.done == ["write"]
+    assert len(list(read_events([tmp_path]))) == 4
+
+
+def test_close_writes_lines_that_may_wait(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.journal.append(fallback(), may_wait=True)
+    bench.journal.close()
+    bench.loop.pass_time(TOLD_WITHIN)
+    assert len(list(read_events([tmp_path]))) == 1
 
 
 def test_on_a_real_loop_a_line_can_be_read_when_its_answer_leaves(tmp_path: Path) -> None:
@@ -557,7 +588,7 @@ CHILD = """
 import asyncio, sys
 from pathlib import Path
 import uvloop
-from crossfade.store.journal import Journal
+from crossfade.store.journal import TOLD_WITHIN, Journal
 from tests.store.samples import request, commit
 
 async def main():

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from crossfade.core.events import Event
+from crossfade.core.events import Event, RequestEnded, StreamCommitted
 from crossfade.engine.ports import Recorder
 from crossfade.telemetry.hub import Hub
 from crossfade.telemetry.logs import Logs
@@ -22,7 +22,8 @@ class Notebook:
         self.fault = fault
         self.events: list[Event] = []
 
-    def append(self, event: Event, then: Callable[[], None] | None = None) -> None:
+    def append(self, event: Event, then: Callable[[], None] | None = None, *, may_wait: bool = False) -> None:
+        assert may_wait is (not isinstance(event, RequestEnded | StreamCommitted))  # no answer speaks of the others
         self.on_event(event)
         if then is not None:
             then()

@@ -86,9 +86,14 @@ class Window:
 
     def totals(self, now: float) -> tuple[int, int]:
         """(calls, failures) at `now`; changes nothing."""
-        past = self._slots_past(now)
-        slots = [(self._calls, self._failures), *self._past][: max(0, _SLOTS - past)]
-        return sum(calls for calls, _ in slots), sum(failures for _, failures in slots)
+        left = _SLOTS - self._slots_past(now)
+        if left <= 0:
+            return 0, 0
+        calls, failures = self._calls, self._failures
+        for more_calls, more_failures in self._past[: left - 1]:
+            calls += more_calls
+            failures += more_failures
+        return calls, failures
 
     def _slots_past(self, now: float) -> int:
         if now < self._slot_end:

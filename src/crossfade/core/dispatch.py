@@ -51,6 +51,19 @@ HEDGED: Final = "hedged"
 """The reasons of a call beside another one."""
 _NO_HEDGE: Final = RoutePolicy().hedge
 _PENDING: Final = Pending()
+_ENDS_THE_WALK: Final = frozenset({_R.INTERNAL_ERROR, _R.CANCELLED})
+_SAYS_WHEN: Final = frozenset({_R.RATE_LIMIT, _R.QUOTA_EXHAUSTED})
+"""Failures with which a provider usually says when it may be asked again."""
+_BY_ANOTHER_KEY: Final = frozenset({Retry.OTHER_CREDENTIAL, Retry.LIMITED})
+# Members that are looked at on every failure, as constants: an enumeration's own look-up takes compiled code longer
+# than all that follows from it.
+_NO_RETRY: Final = Retry.NO
+_ONCE: Final = Retry.ONCE
+_ONCE_DELAYED: Final = Retry.ONCE_DELAYED
+_LIMITED: Final = Retry.LIMITED
+_OPT_IN: Final = FallBack.OPT_IN
+_TIMEOUT: Final = _R.TIMEOUT
+_CONTEXT_OVERFLOW: Final = _R.CONTEXT_OVERFLOW
 _OUT_WORDS: Final = {"breaker_open": "breaker open", "trial_in_flight": "on trial"}
 
 
@@ -555,13 +568,15 @@ class Dispatch:
         self._companion_at = None
         record = attempt.record
         record.usage = verdict.usage
-        self._note_over(attempt, verdict.failure if isinstance(verdict, Rejected) else None, now)
-        if isinstance(verdict, Accepted):
+        if type(verdict) is Accepted:
+            self._note_over(attempt, None, now)
             self._settle(attempt, None, now)
             self._drop_losers(number, now)
             self._outcome = Deliver(number)
             return
+        assert type(verdict) is Rejected
         failure = record.failure = verdict.failure
+        self._note_over(attempt, failure, now)
         record.status = failure.status or record.status
         record.request_id = failure.request_id or record.request_id
         # A join that was refused says nothing of the target: it did answer.
@@ -595,7 +610,7 @@ class Dispatch:
     # --- deciding --------------------------------------------------------------------------------------------
 
     def _before_commit(self, attempt: Attempt, failure: Failure, now: float) -> None:
-        if failure.reason in (_R.INTERNAL_ERROR, _R.CANCELLED):
+        if failure.reason in _ENDS_THE_WALK:
             self._end(declined(attempt.target.name, failure), now)
             return
         if not self._in_flight and self._declined is None and self._plan_retry(attempt, failure, now):
@@ -639,9 +654,9 @@ class Dispatch:
         if self._has_fallen and row.is_defect:
             self.notices.append(Defect(attempt.target.name, failure))
         self._has_fallen = True
-        if reason is _R.CONTEXT_OVERFLOW:
+        if reason is _CONTEXT_OVERFLOW:
             self._overflowed = max(self._overflowed or -1, attempt.target.window or -1)
-        if row.fall_back is FallBack.OPT_IN and row.is_soft and not failure.status:
+        if row.fall_back is _OPT_IN and row.is_soft and not failure.status:
             self._deliverable = attempt.number
         if reason in _AGREEABLE:
             if self._agreed is None:
@@ -655,12 +670,12 @@ class Dispatch:
     def _plan_retry(self, attempt: Attempt, failure: Failure, now: float) -> bool:
         """Whether the same target, or another credential of it, is to be asked next; notes when."""
         retry = DISPOSITIONS[failure.reason].retry
-        if retry is Retry.NO or not self._may_call(now) or self.calls + self._rungs_left() >= self._most_calls:
+        if retry is _NO_RETRY or not self._may_call(now) or self.calls + self._rungs_left() >= self._most_calls:
             return False
-        if retry in (Retry.OTHER_CREDENTIAL, Retry.LIMITED) and self._has_other_credential(attempt, failure, now):
+        if retry in _BY_ANOTHER_KEY and self._has_other_credential(attempt, failure, now):
             self._again, self._again_at = attempt, now
             return True
-        at = self._retry_at(attempt, failure, now)
+        at = self._retry_at(retry, attempt, failure, now)
         if at is None or at + self._rungs_left() * self._reserve() >= self.deadline:
             return False
         if isinstance(attempt.health.standing(at, self.walk.request), Out):
@@ -668,20 +683,19 @@ class Dispatch:
         self._again, self._again_at = attempt, at
         return True
 
-    def _retry_at(self, attempt: Attempt, failure: Failure, now: float) -> float | None:
+    def _retry_at(self, retry: Retry, attempt: Attempt, failure: Failure, now: float) -> float | None:
         """When the very same target may be asked again; None: not at all."""
-        policy = self.walk.policy.retry
-        match DISPOSITIONS[failure.reason].retry:
-            case Retry.ONCE if attempt.record.mode != "retry":
-                return now
-            case Retry.ONCE_DELAYED if attempt.record.mode != "retry" and failure.status != 501 and policy.delay > 0:
-                is_single = attempt.health.consecutive_failures <= 1
-                return now + policy.delay * (0.5 + self.walk.draw()) if is_single else None
-            case Retry.LIMITED if failure.retry_after is not None and self._rungs_left() == 0:
-                at = max(now + failure.retry_after, attempt.health.out_until(now) or now)
-                return at if at - now <= policy.max_wait else None
-            case _:
+        if retry is _ONCE_DELAYED:
+            if attempt.health.consecutive_failures > 1 or attempt.record.mode == "retry" or failure.status == 501:
                 return None
+            delay = self.walk.policy.retry.delay
+            return now + delay * (0.5 + self.walk.draw()) if delay > 0 else None
+        if retry is _ONCE:
+            return now if attempt.record.mode != "retry" else None
+        if retry is _LIMITED and failure.retry_after is not None and self._rungs_left() == 0:
+            at = max(now + failure.retry_after, attempt.health.out_until(now) or now)
+            return at if at - now <= self.walk.policy.retry.max_wait else None
+        return None
 
     def _has_other_credential(self, attempt: Attempt, failure: Failure, now: float) -> bool:
         """Whether one may be asked next. One that has no room waits for the end of the chain, if the walk goes on after
@@ -708,7 +722,7 @@ class Dispatch:
             return None
         if self._may_call(now):
             targets = [again.target]
-            if DISPOSITIONS[failure.reason].retry in (Retry.OTHER_CREDENTIAL, Retry.LIMITED):
+            if DISPOSITIONS[failure.reason].retry in _BY_ANOTHER_KEY:
                 others = [target for target in again.rung.targets if target.key not in self._tried]
                 targets[:0] = sorted(others, key=lambda target: not self._has_room(target, now))
             for target in targets:
@@ -736,7 +750,7 @@ class Dispatch:
     def _after_commit(self, attempt: Attempt, failure: Failure, now: float) -> None:
         """Part of the answer has been delivered: another stream may be joined to it, or the caller is told."""
         row = DISPOSITIONS[failure.reason]
-        if row.fall_back is FallBack.OPT_IN and row.is_soft and not failure.status:
+        if row.fall_back is _OPT_IN and row.is_soft and not failure.status:
             self._outcome = Deliver(attempt.number)
             return
         is_cut = self._has_delivered(attempt)
@@ -804,7 +818,7 @@ class Dispatch:
         if has_answered:
             return
         # A whole answer has come at once; or none in all that time, which may have been the caller's short limit.
-        if failure is None or (failure.reason is _R.TIMEOUT and seconds > (load.first_content or 0.0)):
+        if failure is None or (failure.reason is _TIMEOUT and seconds > (load.first_content or 0.0)):
             load.observe(seconds, now)
 
     def _settle(self, attempt: Attempt, failure: Failure | None, now: float) -> None:
@@ -814,8 +828,9 @@ class Dispatch:
             self.changes.extend(changes)
 
     def _note_end(self, attempt: Attempt, failure: Failure, now: float) -> None:
-        back_at = None if failure.retry_after is None else now + failure.retry_after
-        if failure.reason in (_R.RATE_LIMIT, _R.QUOTA_EXHAUSTED):
+        wait = failure.retry_after
+        back_at = None if wait is None else now + wait
+        if failure.reason in _SAYS_WHEN:
             # What health makes of it holds, but for a rate limit that the provider gave a shorter time to.
             out_until = attempt.health.out_until(now)
             if (
@@ -875,7 +890,7 @@ def _hanging(seconds: float) -> Failure:
 
 
 def _default_attempts(plan: Plan) -> int:
-    return min(MAX_ATTEMPTS, sum(len(rung.targets) for rung in plan.rungs) + 1)
+    return min(MAX_ATTEMPTS, sum([len(rung.targets) for rung in plan.rungs]) + 1)
 
 
 def _rotated(targets: tuple[Target, ...], rotation: int) -> tuple[Target, ...]:

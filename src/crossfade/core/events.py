@@ -75,7 +75,7 @@ class StreamCommitted(msgspec.Struct, frozen=True, kw_only=True, tag="commit", t
     attempts: int
 
 
-class FallbackTriggered(msgspec.Struct, frozen=True, kw_only=True, tag="fallback", tag_field="event"):
+class FallbackTriggered(msgspec.Struct, frozen=True, tag="fallback", tag_field="event", gc=False):
     """The walk goes on to another target. `after_s` counts from the request's start."""
 
     id: str

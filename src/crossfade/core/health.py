@@ -46,6 +46,9 @@ RAMP_START: Final = 0.1
 _MOST_ROUTES: Final = 64
 _NO_REQUESTS_FAULT: Final = frozenset({FailureReason.CONNECT_ERROR, FailureReason.OVERLOADED})
 _NO_GENERATION: Final = -1
+# Constants: an enumeration's own look-up takes compiled code longer than what follows from it.
+_FAILURE: Final = HealthEffect.FAILURE
+_TIMEOUT: Final = FailureReason.TIMEOUT
 _DEFAULT_POLICY: Final = HealthPolicy()
 _PLACES: Final = {FailureReason.RATE_LIMIT: 0, FailureReason.AUTH_ERROR: 2, FailureReason.QUOTA_EXHAUSTED: 3}
 """Where `TargetHealth._held` has what ejects for a reason; for all others it is the second."""
@@ -320,11 +323,11 @@ class TargetHealth:
         if failure.is_caller_limit:
             return ()
         effect = DISPOSITIONS[failure.reason].health
+        if effect is _FAILURE:
+            return self._tell_breaker(permit, now, request, failure, is_late)
         match effect:
             case HealthEffect.NONE:
                 return ()
-            case HealthEffect.FAILURE:
-                return self._tell_breaker(permit, now, request, failure, is_late)
             case HealthEffect.ROUTE:
                 self._record(route, now).add_failure(now, is_late)
                 # The target did answer: what one route makes of the answer must not keep a trial from succeeding.
@@ -359,7 +362,7 @@ class TargetHealth:
     ) -> tuple[Change, ...]:
         tell = self.breaker.fail_late if is_late else self.breaker.fail
         cause = None if failure.reason in _NO_REQUESTS_FAULT else request
-        change = tell(permit, now, cause, failure.reason is FailureReason.TIMEOUT)
+        change = tell(permit, now, cause, failure.reason is _TIMEOUT)
         if change is not None and change.before == "closed" and not self.breaker.is_for_one:
             is_unreachable = failure.reason is FailureReason.CONNECT_ERROR
             self._siblings.on_opened(self.key.partition("#")[0], is_unreachable, now)

@@ -17,16 +17,9 @@ from crossfade.core.steps import Defect, Fallback
 def notice_event(notice: Fallback | Defect, *, request: str, route: str, after: float, at: float) -> Event:
     """`after`: seconds since the request came; `at`: Unix time."""
     if isinstance(notice, Fallback):
-        return FallbackTriggered(
-            id=request,
-            at=at,
-            route=route,
-            source=notice.source,
-            target=notice.target,
-            reason=notice.reason,
-            after_s=round(after, 4),
-            mode=notice.mode,
-        )
+        after_s = int(after * 1e4) / 1e4  # `round` takes three times as long
+        # By position: so many names cost more to pass than all else here.
+        return FallbackTriggered(request, at, route, notice.source, notice.target, notice.reason, after_s, notice.mode)
     failure = notice.failure
     return RungDefective(
         id=request,

@@ -153,10 +153,16 @@ def request_row(
 def _sums(rows: Sequence[AttemptRow], answered: int | None) -> tuple[float, float | None, float | None]:
     """Time lost before the attempt that `answered`, what that one cost, and what the others did. An answer may be
     delivered in spite of its failure: cut at the token limit, or with a soft failure."""
-    lost = next((row.started_s for row in rows if row.number == answered), 0.0) if answered is not None else 0.0
-    costs = [row.cost_usd for row in rows if row.number == answered and row.cost_usd is not None]
-    wasted = [row.cost_usd for row in rows if row.number != answered and row.cost_usd is not None]
-    return lost, sum(costs) if costs else None, sum(wasted) if wasted else None
+    lost = 0.0
+    cost_usd: float | None = None
+    wasted_usd: float | None = None
+    for row in rows:
+        usd = row.cost_usd
+        if answered is not None and row.number == answered:
+            lost, cost_usd = row.started_s, usd
+        elif usd is not None:
+            wasted_usd = usd if wasted_usd is None else wasted_usd + usd
+    return lost, cost_usd, wasted_usd
 
 
 def _attempt_row(record: AttemptRecord, delivered_chars: int) -> AttemptRow:

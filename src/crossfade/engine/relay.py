@@ -96,6 +96,11 @@ class Relay(ResponseSink):
         """Bytes of the answer that are held back."""
         return self._size if self.gate is None else self._size + self.gate.held
 
+    @property
+    def is_error(self) -> bool:
+        """Whether the answer has an error's status."""
+        return self._mode == _ERROR
+
     # --- facts of the transport ------------------------------------------------------------------------------
 
     def on_sent(self) -> None:
@@ -338,7 +343,7 @@ class Relay(ResponseSink):
     def _read_error(self) -> Verdict:
         assert self.head is not None
         headers = self.head.headers
-        if "date" not in headers and (self.head.status == 429 or "retry-after" in headers):
+        if (self.head.status == 429 or "retry-after" in headers) and "date" not in headers:
             # What the moments among them are reckoned from.
             headers = {**headers, "date": formatdate(time.time(), usegmt=True)}
         failure = self.upstream.provider.failure(self.head.status, headers, b"".join(self._pieces))
@@ -418,10 +423,11 @@ class Relay(ResponseSink):
             return
         self.is_over = True
         self._open = None
-        if isinstance(verdict, Accepted) and not self.is_closed:
-            self.runner.engine.drain(self, now + DRAIN_TIME)
-        elif not self.is_closed:
-            self.abort()
+        if not self.is_closed:
+            if isinstance(verdict, Accepted):
+                self.runner.engine.drain(self, now + DRAIN_TIME)
+            else:
+                self.abort()
         self.runner.on_verdict(self, verdict, now)
 
     def abort(self) -> None:

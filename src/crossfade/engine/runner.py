@@ -149,14 +149,14 @@ class Runner(UnderWay):
                 if dispatch.notices or dispatch.changes:
                     self._tell(now)
                 self._wait_until = _NEVER
-                if isinstance(step, Deliver):
+                if type(step) is Send:  # `isinstance` asks the metaclass of these records where it is not
+                    self._send(step, now)
+                elif isinstance(step, Deliver):
                     self._deliver(step, now)
                     return
-                if isinstance(step, GiveUp):
+                elif isinstance(step, GiveUp):
                     self._give_up(step, now)
                     return
-                if isinstance(step, Send):
-                    self._send(step, now)
                 if step.until is not None:
                     self._wait_until = step.until
                     self.wake_by(step.until)
@@ -255,9 +255,8 @@ class Runner(UnderWay):
     def on_verdict(self, relay: Relay, verdict: Verdict, now: float) -> None:
         number, head, dispatch = relay.send.attempt, relay.head, self.dispatch
         if head is not None:
-            # An error that was read names its exchange by itself.
-            is_named = isinstance(verdict, Rejected) and verdict.failure.request_id is not None
-            name = None if is_named else relay.upstream.provider.request_id(head.headers)
+            # An error that was read names its exchange by itself, if that has a name.
+            name = None if relay.is_error else relay.upstream.provider.request_id(head.headers)
             dispatch.on_head(number, head.status, name)
         if self._winner is relay:
             self._winner = None

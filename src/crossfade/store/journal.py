@@ -26,6 +26,8 @@ SLOW_WRITE: Final = 0.05
 """Seconds. The loop stands still during a write; after a longer one a thread takes over."""
 SYNC_LIMIT: Final = 1.0
 """Seconds that answers wait for the disk with `fsync`; then they go, and wait no more until the disk is fast again."""
+TOLD_WITHIN: Final = 0.05
+"""Seconds that a line which no answer speaks of may wait for others to be written with."""
 REPORT_EVERY: Final = 60.0
 """Seconds between two reports of lost lines."""
 LOOK_EVERY: Final = 1.0
@@ -110,6 +112,7 @@ class Journal:
         self._lines = bytearray()
         self._thens: list[Then] = []
         self._is_scheduled = False
+        self._is_waiting = False  # a timer runs for lines that may wait
         self._is_closed = False
         self._waiting: deque[_Group] = deque()
         self._look: Timer | None = None
@@ -129,9 +132,10 @@ class Journal:
         """The file that is being written; None before the first could be begun."""
         return self._file.path
 
-    def append(self, event: Event, then: Then | None = None) -> None:
+    def append(self, event: Event, then: Then | None = None, *, may_wait: bool = False) -> None:
         """Writes `event` at the end of this turn of the loop. `then` is called when the line is with the kernel, or
-        when it is known that nobody should wait for that."""
+        when it is known that nobody should wait for that. A line that `may_wait`, as no answer speaks of it yet, goes
+        with the next that may not, TOLD_WITHIN seconds from now at the latest."""
         lines = self._lines
         start = len(lines)
         try:
@@ -142,16 +146,26 @@ class Journal:
             self._lose(1, f"an event of type {type(event).__name__} cannot be written: {error}")
         if then is not None:
             self._thens.append(then)
-        if not self._is_scheduled:
-            self._is_scheduled = True
-            try:
+        if self._is_scheduled or (may_wait and self._is_waiting):
+            return
+        try:
+            if may_wait:
+                self._is_waiting = True
+                self._loop.call_later(TOLD_WITHIN, self._on_waited)
+            else:
+                self._is_scheduled = True
                 self._call_soon(self._flush)
-            except RuntimeError:  # the loop is closed
-                self._flush()
+        except RuntimeError:  # the loop is closed
+            self._flush()
 
     def settle(self) -> None:
         """Writes now what was appended in this turn of the loop."""
         if self._is_scheduled:
+            self._flush()
+
+    def _on_waited(self) -> None:
+        self._is_waiting = False
+        if not self._is_scheduled:
             self._flush()
 
     def flush(self, timeout: float = 5.0) -> bool:

@@ -17,7 +17,7 @@ from crossfade.telemetry.notes import is_quiet
 class Keeper(Protocol):
     """The journal, as far as the hub needs it. It calls `then` when the event is kept, or cannot be."""
 
-    def append(self, event: Event, then: Callable[[], None] | None = None) -> None: ...
+    def append(self, event: Event, then: Callable[[], None] | None = None, *, may_wait: bool = False) -> None: ...
 
     def settle(self) -> None: ...
 
@@ -41,8 +41,11 @@ class Hub:
         self._logs_all = logs.is_debug
 
     def record(self, event: Event, then: Callable[[], None] | None = None) -> None:
+        self._keep(event, then, False)
+
+    def _keep(self, event: Event, then: Callable[[], None] | None, may_wait: bool) -> None:
         try:
-            self._journal.append(event, then)
+            self._journal.append(event, then, may_wait=may_wait)
         except Exception as error:  # a fault of the journal's own, before it took `then`
             self._on_fault(self._journal, error)
             self._call(then)
@@ -55,7 +58,7 @@ class Hub:
         self._journal.settle()
 
     def tell(self, event: Event) -> None:
-        self.record(event)
+        self._keep(event, None, True)
 
     def close(self) -> None:
         """Writes all there is. Blocks, for seconds at most."""

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 
 from crossfade.core.events import Event
 from crossfade.telemetry.note import Level, Note
-from crossfade.telemetry.notes import is_quiet, note_of
+from crossfade.telemetry.notes import Kind, is_quiet, kind_of, note_of
 from crossfade.telemetry.outlet import Outlet
 from crossfade.telemetry.redact import redact
 from crossfade.telemetry.taken import LEVELS, Facts, Taken, traceback_of
@@ -57,7 +57,7 @@ class Logs:
         self._now = now
         self._timer = timer
         self._second_ends = float("-inf")
-        self._counts: dict[tuple[object, ...], list[Any]] = {}  # per kind: how many, the first note
+        self._counts: dict[Kind, list[Any]] = {}  # how many, the first note
         self._taken: Taken | None = None
 
     def __repr__(self) -> str:
@@ -79,24 +79,29 @@ class Logs:
     def on_event(self, event: Event) -> None:
         if not self.is_debug and is_quiet(event):
             return
-        self._print(note_of(event))
+        kind = kind_of(event)
+        counted = self._counts.get(kind)
+        if counted is not None and counted[0] > FLOOD_LINES and self._timer() < self._second_ends:
+            counted[0] += 1  # an outage under load: nothing is made of a line that is not printed
+            return
+        self._print(note_of(event), kind)
 
     def say(self, level: Level, text: str, error: BaseException | None = None, **facts: object) -> None:
         """Prints a sentence with facts, and the traceback of `error`."""
         if error is not None:
             facts["exception"] = traceback_of((type(error), error, error.__traceback__))
-        self._print(Note(level, text, tuple(facts.items())))
+        self._print(Note(level, text, tuple(facts.items())), (text,))
 
     # --- floods ----------------------------------------------------------------------------------------------
 
-    def _print(self, note: Note) -> None:
+    def _print(self, note: Note, kind: Kind) -> None:
         if LEVELS[note.level] < self._least:
             return
         now = self._timer()
         if now >= self._second_ends:
             self._end_second()
             self._second_ends = now + FLOOD_WINDOW
-        counted = self._counts.setdefault((note.text, note.kind), [0, note])
+        counted = self._counts.setdefault(kind, [0, note])
         counted[0] += 1
         if counted[0] <= FLOOD_LINES:
             self.print_line(self.line(note.level, note.text, note.facts))

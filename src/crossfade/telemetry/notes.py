@@ -6,7 +6,7 @@ Pure. The words are for people, the facts for both; formats and floods are the b
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from crossfade.core.events import (
     AttemptRow,
@@ -23,6 +23,9 @@ from crossfade.core.events import (
 from crossfade.core.failure import FailureReason
 from crossfade.telemetry.note import Level, Note
 
+Kind = tuple[object, ...]
+
+_FALLBACK: Final = "fallback"
 NEEDS_A_PERSON: frozenset[str] = frozenset(
     {FailureReason.AUTH_ERROR, FailureReason.QUOTA_EXHAUSTED, FailureReason.MODEL_UNAVAILABLE}
 )
@@ -38,6 +41,15 @@ def is_quiet(event: Event) -> bool:
 
 def note_of(event: Event) -> Note:
     return _NOTES[type(event)](event)
+
+
+def kind_of(event: Event) -> Kind:
+    """What lines that are summed up in a flood have in common: the text of the note and the values of its `kind`. Of a
+    fallback, which there may be thousands of in a second, without making the note."""
+    if type(event) is FallbackTriggered:
+        return (_FALLBACK, event.route, event.source, event.target, event.reason)
+    note = note_of(event)
+    return (note.text, *[value for _, value in note.kind])
 
 
 def walk_words(attempts: tuple[AttemptRow, ...]) -> str:
@@ -81,7 +93,7 @@ def _on_commit(event: StreamCommitted) -> Note:
 
 def _on_fallback(event: FallbackTriggered) -> Note:
     kind = (("route", event.route), ("from", event.source), ("to", event.target), ("reason", event.reason))
-    return Note("warning", "fallback", (*kind, ("after_s", event.after_s), ("request", event.id)), kind)
+    return Note("warning", _FALLBACK, (*kind, ("after_s", event.after_s), ("request", event.id)), kind)
 
 
 def _on_breaker(event: BreakerMoved) -> Note:
