@@ -31,6 +31,7 @@ from crossfade.core import (
     join,
     load,
     policy,
+    price,
     probing,
     schema_cost,
     siblings,
@@ -72,7 +73,18 @@ REQUESTS = page("requests.md")
 SIMULATOR = page("simulator.md")
 POLICIES = [
     page(f"policies/{name}.md")
-    for name in ("fallback", "streams", "validation", "timeouts", "health", "limits", "pools", "hedging", "retry")
+    for name in (
+        "fallback",
+        "streams",
+        "validation",
+        "timeouts",
+        "health",
+        "limits",
+        "pools",
+        "routing",
+        "hedging",
+        "retry",
+    )
 ]
 MIGRATE = [page(f"migrate/{name}.md") for name in ("openrouter", "direct", "langchain", "agents")]
 OUR_PAGES = [*POLICIES, *MIGRATE, REQUESTS, SIMULATOR, page("design.md"), page("explain.md")]
@@ -175,7 +187,8 @@ FIXED = {
         (policy, backoff, breaker, ejection, health, probes, probing, siblings),
     ),
     "policies/hedging.md": Fixed(modules=(load,)),
-    "policies/pools.md": Fixed(modules=(balancer, load)),
+    "policies/pools.md": Fixed(modules=(balancer, load, price)),
+    "policies/routing.md": Fixed(modules=(price,)),
     "policies/retry.md": Fixed(
         MappingProxyType({RetryPolicy: frozenset({"max_wait", "delay", "max_attempts", "budget_ratio"})}),
         (budget, dispatch),

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossfade.config.catalogue import ModelFacts
-from crossfade.config.directory import CACHED_NAMES, MAX_CHAIN, MAX_NAME, Directory, matches
+from crossfade.config.directory import CACHED_NAMES, MAX_CHAIN, MAX_NAME, Directory
 from crossfade.config.naming import has_model, resolve_name
 from crossfade.config.settings import DEFAULT_ROUTE, ProviderConfig
+from crossfade.core.rules import matches
 from crossfade.core.target import Route
 from tests.config.samples import ENVIRON, VENDORS, Folder, facts
 
@@ -155,7 +156,7 @@ def test_what_callers_may_add(directory: Directory) -> None:
     for name, route in routes.items():
         assert isinstance(route, Route)
         rungs = [directory.rung_for(m) for m in ("openai/gpt-5.4", "anthropic/x", "groq/llama", "local/llama3")]
-        allowed[name] = [rung.name for rung in rungs if rung is not None and directory.allows(route, rung)]
+        allowed[name] = [rung.name for rung in rungs if rung is not None and directory.objection(route, rung) is None]
     assert allowed == {
         "chat": ["openai/gpt-5.4"],  # those of any route
         "bound": ["anthropic/x", "groq/llama"],

@@ -16,6 +16,7 @@ from crossfade.core.errors import ConfigError
 from tests.config.samples import ENVIRON, EXAMPLE, VENDORS, Folder, facts
 
 BASE = "providers: {openai: {}, anthropic: {}}\n"
+RULE = BASE + "routes:\n  r:\n    chain: [openai/a]\n    rules:\n    - "
 HASH = "sha256:" + "a" * 64
 
 # text, line, field, words of the message
@@ -82,10 +83,97 @@ WRONG = [
         "-1 is no weight",
     ),
     (BASE + "fallbacks: {'*': [{pool: sticky, of: [openai/a]}]}", 2, "fallbacks.*[0]", "stand in a route's chain"),
-    (BASE + "routes: {r: {rules: [], chain: [openai/x]}}", 2, "routes.r.rules", "not supported yet"),
+    (BASE + "routes: {r: {shadow: [], chain: [openai/x]}}", 2, "routes.r.shadow", "not supported yet"),
     (BASE + "routes: {r: {hedge_after: p, chain: [openai/x]}}", 2, "routes.r.hedge_after", "is no time for a hedge"),
-    (BASE + "rules: []", 2, "rules", "routing rules are not supported yet"),
-    ("providers: {openai: {region: eu}}", 1, "providers.openai.region", "not supported yet"),
+    (BASE + "rules: []", 2, "rules", "rules outside of routes are not supported yet"),
+    ("providers: {openai: {headers: {}}}", 1, "providers.openai.headers", "not supported yet"),
+    (
+        "providers: {openai: {retention: 30}}",
+        1,
+        "providers.openai.retention",
+        "write none, or how long, as in 24h or 30d",
+    ),
+    (
+        BASE + "routes: {r: {chain: [openai/a], max_cost: 3}, s: {chain: [openai/a], max_cost: 0.5x}}",
+        2,
+        "routes.s.max_cost",
+        "write 3x",
+    ),
+    (
+        "providers: {openai: {region: us}, anthropic: {region: eu-west-1}}\n"
+        "routes:\n  r:\n    require: {region: eu}\n    chain:\n    - anthropic/a\n    - openai/b",
+        7,
+        "routes.r.chain[1]",
+        "'openai/b' may not be asked on this route: region eu is required, and it is in us",
+    ),
+    (
+        "providers: {openai: {retention: none}, anthropic: {}}\n"
+        "routes: {r: {require: {retention: 7d}, chain: [openai/a, {pool: weighted, of: [anthropic/b]}]}}",
+        2,
+        "routes.r.chain[1].of[0]",
+        "retention 7d is required, and no retention is known of it",
+    ),
+    (
+        "providers: {openai: {tags: [a, b]}, anthropic: {tags: [a]}}\n"
+        "routes:\n  r:\n    require: {tags: [a, b]}\n    chain: [openai/a]\n"
+        "    rules:\n    - when: {tools: true}\n      chain: [anthropic/b]",
+        8,
+        "routes.r.rules[0].chain[0]",
+        "the tag b is required",
+    ),
+    # rules
+    (RULE + "{chain: [openai/b]}", 6, "routes.r.rules[0]", "when is missing"),
+    (RULE + "{when: {}, chain: [openai/b]}", 6, "routes.r.rules[0]", "when is missing"),
+    (RULE + "{when: {tools: true}}", 6, "routes.r.rules[0]", "chain is missing"),
+    (RULE + "{when: {tools: true}, chain: []}", 6, "routes.r.rules[0].chain", "chain is empty"),
+    (RULE + "{when: {tools: 1}, chain: [openai/b]}", 6, "routes.r.rules[0].when.tools", "neither true nor false"),
+    (RULE + "{when: {token: 1}, chain: [openai/b]}", 6, "routes.r.rules[0].when.token", "unknown key 'token'"),
+    (
+        RULE + "{when: {project: a}, chain: [openai/b]}",
+        6,
+        "routes.r.rules[0].when.project",
+        "projects are not supported",
+    ),
+    (
+        RULE + "{when: {input_tokens: {above: 9, below: 9}}, chain: [openai/b]}",
+        6,
+        "routes.r.rules[0].when.input_tokens",
+        "no number is within",
+    ),
+    (
+        RULE + "{when: {complexity: {above: 1}}, chain: [openai/b]}",
+        6,
+        "routes.r.rules[0].when.complexity",
+        "no number is within",
+    ),
+    (RULE + "{when: {hours: 9-9}, chain: [openai/b]}", 6, "routes.r.rules[0].when.hours", "write it as 22:00-06:00"),
+    (
+        RULE + "{when: {hours: 9-17, zone: Europe/Berlim}, chain: [openai/b]}",
+        6,
+        "routes.r.rules[0].when.zone",
+        "is no time zone",
+    ),
+    (RULE + "{when: {zone: UTC, stream: true}, chain: [openai/b]}", 6, "routes.r.rules[0].when.zone", "is for `hours`"),
+    (
+        RULE + "{when: {response_format: json}, chain: [openai/b]}",
+        6,
+        "routes.r.rules[0].when.response_format",
+        "'json' is not one of text, json_object, json_schema",
+    ),
+    (
+        RULE + "{when: {tools: true}, chain: [openai/b]}\n    - {when: {tools: true}, chain: [openai/c]}",
+        7,
+        "routes.r.rules[1].when",
+        "the same conditions as rules[0]",
+    ),
+    (
+        RULE
+        + "{name: a, when: {tools: true}, chain: [openai/b]}\n    - {name: a, when: {tools: false}, chain: [openai/c]}",
+        7,
+        "routes.r.rules[1].name",
+        "'a' is the name of another rule",
+    ),
+    (RULE + "{when: {tools: true}, chain: [openi/b]}", 6, "routes.r.rules[0].chain[0]", "did you mean 'openai'?"),
     (BASE + "log: {level: loud}", 2, "log.level", "'loud' is not one of debug, info, warning, error"),
     (BASE + "log: {level: 3}", 2, "log.level", "3 is not one of"),
     (BASE + "log: [a]", 2, "log", "is a list; it takes keys: format, level"),

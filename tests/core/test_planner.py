@@ -8,6 +8,7 @@ import pytest
 
 from crossfade.core.exchange import Ability, RequestFacts
 from crossfade.core.planner import plan, unfitness
+from crossfade.core.policy import MaxCost
 from crossfade.core.target import Plan, Route, Target
 from tests.core.walking import rung, target
 
@@ -112,3 +113,45 @@ def test_maker_of_the_tool_call_comes_first_though_it_was_demoted() -> None:
 def test_nobody_may_be_left() -> None:
     made = plan(route(rung("a/m", lacks=frozenset({Ability.VISION}))), SEES, lambda one: 0, named("a/m"))
     assert (made.rungs, len(made.skips)) == ((), 1)
+
+
+DEAR, CHEAP = {"price_in": 10e-6, "price_out": 30e-6}, {"price_in": 1e-6, "price_out": 3e-6}
+
+
+@pytest.mark.parametrize(
+    ("bound", "left"),
+    [
+        (None, ["a/m", "b/m", "c/m"]),
+        (MaxCost(times=3.0), ["a/m", "c/m"]),
+        (MaxCost(times=10.0), ["a/m", "b/m", "c/m"]),
+        (MaxCost(usd=0.01), ["a/m", "c/m"]),
+        (MaxCost(usd=0.0001), ["c/m"]),
+    ],
+)
+def test_targets_that_cost_more_than_they_may_are_skipped_and_those_without_a_price_are_not(
+    bound: MaxCost | None, left: list[str]
+) -> None:
+    chain = (rung("a/m", **CHEAP), rung("b/m", **DEAR), rung("c/m"))
+    made = plan(Route(name="chat", chain=chain, max_cost=bound), RequestFacts(input_tokens=1000))
+    assert names(made) == left
+    assert all(skip.why.startswith("max_cost: about ") for skip in made.skips)
+
+
+def test_cost_is_of_the_answer_that_the_request_allows() -> None:
+    chain = (rung("a/m", **CHEAP), rung("b/m", price_in=1e-6, price_out=30e-6))
+    bounded = Route(name="chat", chain=chain, max_cost=MaxCost(times=2.0))
+    assert names(plan(bounded, RequestFacts(input_tokens=1000))) == ["a/m"]
+    assert names(plan(bounded, RequestFacts(input_tokens=1000, max_tokens=10))) == ["a/m", "b/m"]
+
+
+def test_cost_is_measured_against_the_primary_of_the_route_whatever_the_chain() -> None:
+    chain = (rung("b/m", **DEAR), rung("a/m", **CHEAP))
+    by_rule = Route(name="chat", chain=chain, max_cost=MaxCost(times=2.0), primary=target("a/m", **CHEAP))
+    made = plan(by_rule, RequestFacts(input_tokens=1000))
+    assert names(made) == ["a/m"]
+    assert made.skips[0].why == "max_cost: about 10x of the primary, 2x is allowed"
+
+
+def test_without_a_price_of_the_primary_there_is_no_multiple_of_it() -> None:
+    chain = (rung("a/m"), rung("b/m", **DEAR))
+    assert names(plan(Route(name="chat", chain=chain, max_cost=MaxCost(times=1.0)), PLAIN)) == ["a/m", "b/m"]

@@ -245,12 +245,13 @@ def chain_yaml(
     more: dict[str, str] | None = None,
     tail: str = "",
     pool: str = "",
+    beside: dict[str, str] | None = None,
 ) -> str:
     """A configuration with one route `chat` over `chain` (name: `dialect` or `dialect:model`), in a `pool` of that
     policy if one is named. `route` are further settings of it, `more` of single providers; one with a `base_url` in
-    `more` is not the simulator's."""
+    `more` is not the simulator's. `beside` are providers that are not in its chain."""
     lines = ["server: {listen: '127.0.0.1:0', admin: '127.0.0.1:0'}", "providers:"]
-    for name, dialect in chain.items():
+    for name, dialect in {**chain, **(beside or {})}.items():
         extra = (more or {}).get(name, "")
         if "base_url" in extra:
             lines.append(f"  {mark}{name}: {{{speaks(dialect.partition(':')[0])}, {extra}}}")
@@ -297,10 +298,14 @@ async def chain_stage(
 ) -> AsyncIterator[Stage]:
     """A gateway with the one route `chat` over simulated providers (name: dialect); `balanced` by a pool's policy."""
     more, tail, balanced = fields.pop("more", None), fields.pop("tail", ""), fields.pop("balanced", "")
+    beside = fields.pop("beside", None)
     mark = new_mark()
+    route = route.replace("{mark}", mark)
     if more:
         more = {name: extra.replace("{mark}", mark) for name, extra in more.items()}
-    text = chain_yaml(simulator, mark, chain, route, more=more, tail=tail.replace("{mark}", mark), pool=balanced)
+    text = chain_yaml(
+        simulator, mark, chain, route, more=more, tail=tail.replace("{mark}", mark), pool=balanced, beside=beside
+    )
     async with stage(text, simulator, mark, **fields) as made:
         yield made
 

@@ -211,7 +211,7 @@ def test_what_a_client_with_twenty_seconds_leaves_to_each_target() -> None:
     for header in ("x-stainless-read-timeout", "x-stainless-timeout"):
         caller = Caller.of({header: "20"}, None)
         inbound = read_request(body, {})
-        admitted = intake.admit(inbound.ours, inbound.facts, caller)
+        admitted = intake.admit(inbound.ours, inbound.facts, caller, b"")
         assert admitted.overall == 19.5
     target = config.routes["chat"].chain[0].targets[0]
     left = 19.5 - reserve(19.5, 2)
@@ -220,4 +220,4 @@ def test_what_a_client_with_twenty_seconds_leaves_to_each_target() -> None:
     # Asked for a stream, a silent primary is given up after 12 s, and 7.5 s remain for the second.
     assert (limits.first_content, limits.to_commit) == (12.0, 13.0)
     streamed = read_request(body[:-1] + b',"stream":true}', {})
-    assert intake.admit(streamed.ours, streamed.facts, caller).overall == 600.0
+    assert intake.admit(streamed.ours, streamed.facts, caller, b"").overall == 600.0

@@ -39,6 +39,8 @@ def summary(config: Config) -> Iterator[str]:
     for route in config.routes.values():
         serves = f" (also {', '.join(route.match)})" if route.match else ""
         yield f"  {route.name}{serves}: {_chain(route.chain)}"
+        for rule in route.rules:
+            yield f"    {rule.name}: {_chain(rule.chain)}"
     if config.fallbacks:
         yield "fallbacks:"
     for name, chain in config.fallbacks.items():

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import click
 
-from crossfade.cli.event_filter import KINDS, REASONS, Filter, parse_status, parse_time
+from crossfade.cli.event_filter import KINDS, REASONS, Filter, parse_status
 from crossfade.cli.event_table import Table, Totals, count, row_of
 from crossfade.cli.loading import load
-from crossfade.cli.options import config_option
+from crossfade.cli.options import checked, config_option, journal_option, time_option
 from crossfade.core.events import FallbackTriggered, RequestEnded, StreamCommitted
 from crossfade.store.reader import JournalReader, Stored
 
@@ -22,39 +22,17 @@ POLL_S = 0.5
 sleep: Callable[[float], None] = time.sleep
 
 
-def _checked(parse: Callable[[str], object]) -> Callable[[click.Context, click.Parameter, object], object]:
-    """A click callback that turns the ValueErrors of `parse` into errors of the command line."""
-
-    def check(_: click.Context, __: click.Parameter, value: object) -> object:
-        try:
-            if isinstance(value, tuple):
-                return tuple(parse(one) for one in value)
-            return None if value is None else parse(str(value))
-        except ValueError as error:
-            raise click.BadParameter(str(error)) from None
-
-    return check
-
-
-_time = _checked(lambda text: parse_time(text, time.time()))
-
-
 @click.command()
-@click.option(
-    "--journal",
-    type=click.Path(path_type=Path, exists=True),
-    metavar="PATH",
-    help="A journal's folder, or one of its files. Default: the journal of the configuration.",
-)
+@journal_option
 @config_option
 @click.option("--route", "routes", multiple=True, help="Requests of this route. Like most options, repeatable.")
 @click.option("--target", "targets", multiple=True, metavar="NAME", help="What called or skipped this target/provider.")
 @click.option("--reason", "reasons", multiple=True, type=click.Choice(REASONS), metavar="REASON", help="Why it failed.")
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(list(KINDS)), help="Kinds of events.")
-@click.option("--since", callback=_time, metavar="TIME", help="10m, 2h, 1d ago, or 2026-01-31T08:00 (UTC).")
-@click.option("--until", callback=_time, metavar="TIME", help="As --since; up to then.")
+@click.option("--since", callback=time_option, metavar="TIME", help="10m, 2h, 1d ago, or 2026-01-31T08:00 (UTC).")
+@click.option("--until", callback=time_option, metavar="TIME", help="As --since; up to then.")
 @click.option("--request", "requests", multiple=True, metavar="ID", help="All that is known of one request.")
-@click.option("--status", "statuses", multiple=True, callback=_checked(parse_status), help="429, or 4xx, 5xx.")
+@click.option("--status", "statuses", multiple=True, callback=checked(parse_status), help="429, or 4xx, 5xx.")
 @click.option("--fallbacks-only", is_flag=True, help="Requests that fell back, and their fallbacks.")
 @click.option(
     "--limit",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +13,7 @@ import click
 import msgspec
 
 from crossfade.cli.loading import load
-from crossfade.cli.options import config_option
+from crossfade.cli.options import config_option, time_option
 from crossfade.config.directory import Directory
 from crossfade.config.settings import Config
 from crossfade.core.balancer import Balancer, Demand
@@ -59,6 +60,7 @@ _SAID: Final = {"call": "is called", "skip": "is skipped", "begin": "begins", "f
 @click.option("--stream/--no-stream", default=None, help="Whether a stream is asked for.")
 @click.option("--header", "headers", multiple=True, metavar="NAME: VALUE", help="A header of the request.")
 @click.option("--key", help="The name of the gateway key that it comes with.")
+@click.option("--at", callback=time_option, metavar="TIME", help="When it comes: 2026-01-31T08:00 (UTC). Default: now.")
 @click.option(
     "--assume",
     "assumed",
@@ -74,6 +76,7 @@ def explain_(
     endpoint: str,
     headers: Sequence[str],
     key: str | None,
+    at: float | None,
     assumed: Sequence[str],
     as_json: bool,
     **flags: Any,
@@ -90,7 +93,9 @@ def explain_(
     caller = Caller.of(_headers(headers), _key(key, loaded))
     try:
         inbound = _ENDPOINTS[endpoint].read(body, caller)
-        admitted = Intake(Directory(loaded)).admit(inbound.ours, inbound.facts, caller)
+        intake = Intake(Directory(loaded), time.time if at is None else lambda: at)
+        admitted = intake.admit(inbound.ours, inbound.facts, caller, body)
+        score = intake.ask(inbound.ours, inbound.facts, caller, body).complexity
     except RequestError as error:
         raise click.ClickException(f"the request would be refused with {error.status}: {error.message}") from None
     dispatch = _dispatch(loaded, inbound, admitted, assumptions, caller, body)
@@ -99,9 +104,9 @@ def explain_(
     providers = {name: provider_for(one.vendor) for name, one in loaded.providers.items()}
     course = explain(dispatch, assumptions, _provider_of(providers), 0.0)
     if as_json:
-        click.echo(json.dumps(_as_json(dispatch, admitted, inbound.facts, course), indent=2))
+        click.echo(json.dumps(_as_json(dispatch, admitted, inbound.facts, score, course), indent=2))
     else:
-        _show(dispatch, admitted, inbound.facts, course)
+        _show(dispatch, admitted, inbound.facts, score, course)
     if course.served is None:
         raise SystemExit(EXIT_UNANSWERED)
 
@@ -217,10 +222,13 @@ def _check_used(assumptions: Sequence[Assumption], targets: Sequence[Target]) ->
 # --- what is shown -------------------------------------------------------------------------------------------
 
 
-def _show(dispatch: Dispatch, admitted: Admitted, facts: RequestFacts, course: Course) -> None:
+def _show(dispatch: Dispatch, admitted: Admitted, facts: RequestFacts, score: float, course: Course) -> None:
     route, made = admitted.route, dispatch.walk.plan
     how = "streamed" if facts.stream else "buffered"
-    click.echo(f"Route {route.name!r}: {how}, about {facts.input_tokens} tokens, {admitted.overall:g} s at most")
+    about = f"about {facts.input_tokens} tokens, complexity {score:.2f}, {admitted.overall:g} s at most"
+    click.echo(f"Route {route.name!r}: {how}, {about}")
+    if admitted.rule is not None:
+        click.echo(f"Rule {admitted.rule!r} holds, and its chain is taken")
     for link in route.links:
         if isinstance(link, Pool):
             click.echo(f"  {link.name}: {link.policy} of {', '.join(one.name for one in rungs_of(link))}")
@@ -242,13 +250,17 @@ def _show(dispatch: Dispatch, admitted: Admitted, facts: RequestFacts, course: C
         click.echo(f"Ends with {course.status} {course.code} after {course.seconds:.2f} s: {course.message}")
 
 
-def _as_json(dispatch: Dispatch, admitted: Admitted, facts: RequestFacts, course: Course) -> dict[str, Any]:
+def _as_json(
+    dispatch: Dispatch, admitted: Admitted, facts: RequestFacts, score: float, course: Course
+) -> dict[str, Any]:
     made = dispatch.walk.plan
     found: dict[str, Any] = msgspec.to_builtins(course)
     return {
         "route": admitted.route.name,
+        "rule": admitted.rule,
         "stream": facts.stream,
         "input_tokens": facts.input_tokens,
+        "complexity": round(score, 3),
         "timeout_s": admitted.overall,
         "plan": [rung.name for rung in made.rungs],
         "skips": [{"target": skip.rung.name, "why": skip.why} for skip in made.skips],

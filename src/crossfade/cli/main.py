@@ -26,6 +26,7 @@ COMMANDS = {
     "explain": ("crossfade.cli.explain:explain_", "Show the plan for a request and its walk, without any call."),
     "demo": ("crossfade.cli.demo:demo", "Show fallback at work, with simulated providers."),
     "events": ("crossfade.cli.events:events", "Show what happened: requests, attempts, fallbacks."),
+    "savings": ("crossfade.cli.savings:savings", "Show what requests cost, and would have at their primary."),
     "import": ("crossfade.cli.import_:import_", "Make a crossfade.yaml of another gateway's configuration."),
     "keys": ("crossfade.cli.keys:keys", "Make keys for applications."),
     "schema": ("crossfade.cli.schema:schema", "Print the JSON Schema of crossfade.yaml."),

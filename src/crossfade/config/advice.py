@@ -87,6 +87,6 @@ def _first_content(target: Target, route: Route) -> float:
 
 def _rungs(config: Config) -> Iterator[Rung]:
     for route in config.routes.values():
-        yield from route.chain
+        yield from route.every_rung()
     for chain in config.fallbacks.values():
         yield from chain

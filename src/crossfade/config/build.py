@@ -26,6 +26,7 @@ from crossfade.config.secrets import MIN_KEY_LENGTH, ApiKey, SecretRef, hash_key
 from crossfade.config.settings import GatewayKey, ModelSettings, ProviderConfig, ServerConfig, ServerLimits
 from crossfade.core.exchange import Ability
 from crossfade.core.policy import ProbePolicy, TimeoutPolicy
+from crossfade.core.residency import Residence
 from crossfade.core.target import Vendor
 
 UNKNOWN_SERVER = Vendor(name="compatible", dialect="openai", base_url="")
@@ -69,6 +70,7 @@ class ProviderBuilder:
             accounts=tuple([given.account for given in keys]),
             timeouts=timeouts_of(file),
             network=file.network,
+            residence=Residence(region=file.region or "", retention=file.retention, tags=file.tags),
             models={model: _model(settings) for model, settings in file.models.items()},
         )
 

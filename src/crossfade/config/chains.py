@@ -11,17 +11,20 @@ from crossfade.config.build import is_plain_name, timeouts_of
 from crossfade.config.catalogue import Facts
 from crossfade.config.naming import has_model, providers_of
 from crossfade.config.problems import Path, Problems, did_you_mean, dotted
+from crossfade.config.rules import RuleConditions
 from crossfade.config.rungs import make_rung, stranger
-from crossfade.config.schema import RouteFile, TargetFile, TimersFile
+from crossfade.config.schema import RequireFile, RouteFile, RuleFile, TargetFile, TimersFile
 from crossfade.config.settings import DEFAULT_ROUTE, ProviderConfig
 from crossfade.core.failure import DEFAULT_FALLBACK
 from crossfade.core.policy import RetryPolicy, RoutePolicy, StreamPolicy, ValidationPolicy
-from crossfade.core.target import Link, Member, Pool, Route, Rung, rungs_of
+from crossfade.core.residency import Requirement
+from crossfade.core.target import Link, Member, Pool, Route, Rule, Rung, rungs_of
 
 DECIDED = {"model", "stream", "messages", "crossfade", "fallback_models", "fallback_on", "models", "fallbacks"}
 """Parameters that crossfade decides about itself."""
 _OF_TARGETS = ("target", "set", "drop", *TimersFile.__struct_fields__)
 """Keys of a chain's item that a pool has not."""
+_NOTHING = Requirement()
 
 
 class ChainBuilder:
@@ -40,20 +43,53 @@ class ChainBuilder:
             if not is_plain_name(name) and not self._problems.has(path):
                 message = "is no name for a route; use letters, digits and -_./:@+, beginning with a letter or digit"
                 self._problems.add(path, message)
-            links = self._route_chain(file, path)
-            chain = tuple([rung for link in links for rung in rungs_of(link)])
-            if not chain:
-                continue
-            built[name] = Route(
-                name=name,
-                chain=chain,
-                links=() if chain == links else links,
-                policy=policy_of(file),
-                match=self._matches(name, file, files, taken),
-                allow=self._allow(file, path),
-                trace=file.trace,
-            )
+            route = self._route(name, file, self._matches(name, file, files, taken), path)
+            if route is not None:
+                built[name] = route
         return built
+
+    def _route(self, name: str, file: RouteFile, match: tuple[str, ...], path: Path) -> Route | None:
+        require = requirement_of(file.require)
+        links = self._listed_chain(file.chain, require, path)
+        rules = self._rules(file.rules, require, (*path, "rules"))
+        allow = self._allow(file, path)
+        chain = _rungs(links)
+        if not chain:
+            return None
+        return Route(
+            name=name,
+            chain=chain,
+            links=() if chain == links else links,
+            policy=policy_of(file),
+            match=match,
+            allow=allow,
+            trace=file.trace,
+            rules=self._of_one_model(chain, rules, path),
+            require=require,
+            max_cost=file.max_cost,
+        )
+
+    def _rules(self, files: Sequence[RuleFile], require: Requirement, path: Path) -> tuple[Rule, ...]:
+        built: list[Rule] = []
+        whens = RuleConditions(self._problems)
+        for i, file in enumerate(files):
+            place = (*path, i)
+            links = self._listed_chain(file.chain, require, place)
+            when = whens.read(file.when, (*place, "when"))
+            chain = _rungs(links)
+            name = file.name or f"rules[{i}]"
+            if file.name is not None and any(file.name == other.name for other in files[:i]):
+                self._problems.add((*place, "name"), f"{file.name!r} is the name of another rule too; use another")
+            if chain:
+                built.append(Rule(name=name, when=when, chain=chain, links=() if chain == links else links))
+        return tuple(built)
+
+    def _of_one_model(self, chain: Sequence[Rung], rules: tuple[Rule, ...], path: Path) -> tuple[Rule, ...]:
+        """The rules, none of which may lead to vectors that do not fit those of the route's own chain."""
+        for i, rule in enumerate(rules):
+            if (odd := stranger([chain[0], *rule.chain])) is not None:
+                self._problems.add((*path, "rules", i, "chain"), _other_vectors(rule.chain[odd - 1], chain[0]))
+        return rules
 
     def fallbacks(
         self, files: Mapping[str, Sequence[TargetFile]], routes: Mapping[str, RouteFile]
@@ -77,21 +113,26 @@ class ChainBuilder:
 
     # --- chains ---
 
-    def _route_chain(self, file: RouteFile, path: Path) -> tuple[Link, ...]:
-        if not file.chain:
+    def _listed_chain(self, entries: Sequence[TargetFile] | None, require: Requirement, path: Path) -> tuple[Link, ...]:
+        """The chain of a route, or of one of its rules, which has to have one."""
+        if not entries:
             if not self._problems.has_within((*path, "chain")):
-                what = "chain is missing" if file.chain is None else "chain is empty"
-                place = path if file.chain is None else (*path, "chain")
+                what = "chain is missing" if entries is None else "chain is empty"
+                place = path if entries is None else (*path, "chain")
                 self._problems.add(place, f"{what}; list targets, as in chain: [openai/gpt-5.4]")
             return ()
-        return self._chain(file.chain, (*path, "chain"))
+        return self._chain(entries, (*path, "chain"), require)
 
-    def _chain(self, entries: Sequence[TargetFile], path: Path) -> tuple[Link, ...]:
+    def _chain(self, entries: Sequence[TargetFile], path: Path, require: Requirement = _NOTHING) -> tuple[Link, ...]:
         seen: dict[str, Path] = {}
         links = self._links(entries, path, seen)
         rungs = [rung for link in links for rung in rungs_of(link)]
         if (odd := stranger(rungs)) is not None:
             self._problems.add(seen[rungs[odd].name], _other_vectors(rungs[odd], rungs[0]))
+        for rung in rungs:
+            unmet = require.unmet(self._providers[rung.targets[0].provider].residence)
+            if unmet is not None:
+                self._problems.add(seen[rung.name], f"{rung.name!r} may not be asked on this route: {unmet}")
         return tuple(links)
 
     def _links(self, entries: Sequence[TargetFile], path: Path, seen: dict[str, Path]) -> list[Link]:
@@ -227,6 +268,15 @@ class ChainBuilder:
                 near = did_you_mean(provider, self._names)
                 self._problems.add(place, f"unknown provider {provider!r}{near}")
         return file.allow
+
+
+def requirement_of(file: RequireFile) -> Requirement:
+    """What providers have to meet."""
+    return Requirement(regions=file.region or (), retention=file.retention, tags=file.tags)
+
+
+def _rungs(links: Sequence[Link]) -> tuple[Rung, ...]:
+    return tuple([rung for link in links for rung in rungs_of(link)])
 
 
 def policy_of(file: RouteFile) -> RoutePolicy:

@@ -15,6 +15,8 @@ from crossfade.config.problems import did_you_mean
 from crossfade.config.rungs import make_rung
 from crossfade.config.settings import DEFAULT_ROUTE, Config
 from crossfade.core.errors import UnknownRoute
+from crossfade.core.residency import Residence
+from crossfade.core.rules import matches
 from crossfade.core.target import Route, Rung
 
 MAX_NAME = 1024
@@ -22,6 +24,7 @@ MAX_NAME = 1024
 MAX_CHAIN = 32
 """Names in `a, b, c`, as in any chain of a request."""
 CACHED_NAMES = 1024
+_NOWHERE = Residence()
 
 
 class Directory:
@@ -34,6 +37,7 @@ class Directory:
         self.passthrough = config.passthrough
         self.dialects = {name: provider.vendor.dialect for name, provider in config.providers.items()}
         """The dialect that each provider speaks."""
+        self._places = {name: provider.residence for name, provider in config.providers.items()}
         self._exact: dict[str, Route] = {}
         wildcards: list[tuple[str, Route]] = []
         for route in config.routes.values():
@@ -45,7 +49,7 @@ class Directory:
         # Sorting is stable: of equally long beginnings the longer pattern, then the first in the file, wins.
         wildcards.sort(key=lambda one: (-len(one[0].partition("*")[0]), -len(one[0])))
         self._wildcards = tuple((tuple(pattern.split("*")), route) for pattern, route in wildcards)
-        chains = [route.chain for route in config.routes.values()] + list(config.fallbacks.values())
+        chains = [route.every_rung() for route in config.routes.values()] + list(config.fallbacks.values())
         self._named: dict[str, Rung] = {}
         for chain in chains:
             for rung in chain:
@@ -98,13 +102,18 @@ class Directory:
         near = did_you_mean(name, among or self.models()) or hint
         return UnknownRoute(f"unknown model {shown!r}{near}", param=param)
 
-    def allows(self, route: Route, rung: Rung) -> bool:
-        """Whether a caller of `route` may add `rung` by `fallback_models`."""
+    def objection(self, route: Route, rung: Rung) -> str | None:
+        """Why a caller of `route` may not add `rung` by `fallback_models`, in words; None if it may."""
         if route.name == DEFAULT_ROUTE:
-            return True  # these callers name their targets themselves
+            return None  # these callers name their targets themselves
         if route.allow is None:
-            return rung.name in self._named
-        return any(matches(tuple(pattern.split("*")), rung.name) for pattern in route.allow)
+            is_allowed = rung.name in self._named
+        else:
+            is_allowed = any(matches(tuple(pattern.split("*")), rung.name) for pattern in route.allow)
+        if not is_allowed:
+            return f"route {route.name!r} does not allow {rung.name!r}"
+        unmet = route.require.unmet(self._places.get(rung.targets[0].provider, _NOWHERE))
+        return None if unmet is None else f"route {route.name!r} does not allow {rung.name!r}: {unmet}"
 
     def models(self) -> tuple[str, ...]:
         """The names that work here, each once: routes, exact matches, targets in chains, declared models."""
@@ -152,22 +161,6 @@ class Directory:
         if parts is None:
             return None
         return make_rung(self._config.providers[parts[0]], parts[1], self._config.facts)
-
-
-def matches(pieces: tuple[str, ...], name: str) -> bool:
-    """Whether `name` is `pieces` with anything between them: a pattern split at its `*`. Linear in the name."""
-    if len(pieces) == 1:
-        return name == pieces[0]
-    first, *middle, last = pieces
-    if len(name) < len(first) + len(last) or not (name.startswith(first) and name.endswith(last)):
-        return False
-    at, end = len(first), len(name) - len(last)
-    for piece in middle:
-        found = name.find(piece, at, end)
-        if found < 0:
-            return False
-        at = found + len(piece)
-    return True
 
 
 def _distinct(rungs: Iterable[Rung]) -> tuple[Rung, ...]:

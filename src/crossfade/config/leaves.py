@@ -9,7 +9,7 @@ import ipaddress
 import math
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 import msgspec
@@ -17,9 +17,13 @@ import re2
 
 from crossfade.config.addresses import AZURE_DATED
 from crossfade.config.lines import FromEnvironment
+from crossfade.config.problems import did_you_mean
 from crossfade.config.secrets import ApiKey, SecretRef, parse_api_key, parse_hash, parse_secret
 from crossfade.config.shape import Leaf
 from crossfade.core.failure import FALLBACK_WORDS, FailureReason, fallback_reasons
+from crossfade.core.policy import MaxCost
+from crossfade.core.residency import DAY
+from crossfade.core.when import OutputKind
 from crossfade.core.words import HOLD_WORDS, parse_commit, parse_duration, parse_hedge, parse_hold
 
 MAX_EXPRESSION = 1000
@@ -29,6 +33,9 @@ MAX_WEIGHT = 1_000_000
 _API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(?:-preview)?|preview|latest|v1", re.ASCII)
 _SIZE = re.compile(r"\s*(\d+)\s*(B|KiB|MiB|GiB|kB|KB|MB|GB)?\s*", re.ASCII)
 _SIZE_UNITS = {None: 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 1000, "KB": 1000}
+_RETENTION = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)(h|d)", re.ASCII)
+_TIMES = re.compile(r"\s*(\d{1,6}(?:\.\d{1,3})?)\s*x\s*", re.ASCII)
+_HOURS = re.compile(r"\s*((?:[01]?\d|2[0-4])(?::[0-5]\d)?)\s*-\s*((?:[01]?\d|2[0-4])(?::[0-5]\d)?)\s*", re.ASCII)
 _SIZE_UNITS |= {"MB": 10**6, "GB": 10**9}
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
@@ -171,6 +178,60 @@ def parse_usd(value: object) -> float:
     return float(value)
 
 
+def parse_number(value: object) -> float:
+    """A number from 0 up."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 2**53:
+        raise ValueError(f"{value!r} is no number from 0 up")
+    return float(value)
+
+
+def parse_retention(value: object) -> float:
+    """Seconds: `none`, or days and hours as text."""
+    if value == "none":
+        return 0.0
+    match = _RETENTION.fullmatch(value) if isinstance(value, str) else None
+    if match is None or float(match.group(1)) == 0.0:
+        raise ValueError(f"{value!r} is no retention; write none, or how long, as in 24h or 30d")
+    return float(match.group(1)) * (DAY if match.group(2) == "d" else 3600.0)
+
+
+def parse_max_cost(value: object) -> MaxCost:
+    """`3x` or USD."""
+    if isinstance(value, str) and (match := _TIMES.fullmatch(value)) and 1.0 <= (times := float(match.group(1))) < 1e6:
+        return MaxCost(times=times)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= MAX_WEIGHT:
+        raise ValueError(f"{value!r} is no bound of cost; write 3x (times the primary's, from 1x), or USD, as in 0.05")
+    return MaxCost(usd=float(value))
+
+
+def parse_hours(value: object) -> tuple[int, int]:
+    """The first minute of the day, and the one behind the last."""
+    match = _HOURS.fullmatch(value) if isinstance(value, str) else None
+    times = [] if match is None else [match.group(1), match.group(2)]
+    minutes = [int(hour) * 60 + int(minute or 0) for hour, _, minute in (time.partition(":") for time in times)]
+    if len(minutes) != 2 or max(minutes) > 24 * 60 or minutes[0] % (24 * 60) == minutes[1] % (24 * 60):
+        raise ValueError(f"{value!r} is no part of the day; write it as 22:00-06:00, in quotes")
+    return minutes[0] % (24 * 60), minutes[1]
+
+
+def parse_words(value: object) -> tuple[str, ...]:
+    """One text, or a list of them."""
+    words = [value] if isinstance(value, str) else value
+    if not isinstance(words, list) or not words or not all(isinstance(word, str) and word.strip() for word in words):
+        raise ValueError(f"{value!r} is neither a text nor a list of texts")
+    return tuple(str(word) for word in words)
+
+
+def parse_output_kinds(value: object) -> tuple[str, ...]:
+    """Forms of an answer."""
+    kinds = parse_words(value)
+    known: tuple[str, ...] = get_args(OutputKind)
+    for kind in kinds:
+        if kind not in known:
+            raise ValueError(f"{kind!r} is not one of {', '.join(known)}{did_you_mean(kind, known)}")
+    return kinds
+
+
 def parse_limit(value: object) -> float:
     """A duration above zero."""
     seconds = parse_duration(value)
@@ -259,6 +320,23 @@ PRICE = _leaf(
 )
 USD = _leaf(parse_usd, {"type": "number", "minimum": 0, "maximum": MAX_WEIGHT})
 WEIGHT = _leaf(parse_weight, {"type": "number", "minimum": 0, "maximum": MAX_WEIGHT})
+NUMBER = _leaf(parse_number, {"type": "number", "minimum": 0})
+RETENTION = _leaf(parse_retention, {"type": "string", "pattern": r"^(none|\d+(\.\d+)?[hd])$|\$\{"})
+MAX_COST = _leaf(
+    parse_max_cost,
+    {
+        "anyOf": [
+            {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_WEIGHT},
+            {"type": "string", "pattern": r"^\d+(\.\d+)?x$|\$\{"},
+        ]
+    },
+)
+_CLOCK = r"([01]?\d|2[0-4])(:[0-5]\d)?"
+HOURS = _leaf(parse_hours, {"type": "string", "pattern": rf"^{_CLOCK}-{_CLOCK}$|\$\{{"})
+_TEXT = {"type": "string", "minLength": 1}
+WORDS = _leaf(parse_words, {"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 1}]})
+_KINDS = {"enum": list(get_args(OutputKind))}
+OUTPUT_KINDS = _leaf(parse_output_kinds, {"anyOf": [_KINDS, {"type": "array", "items": _KINDS, "minItems": 1}]})
 EXPRESSION = _leaf(parse_expression, {"type": "string", "minLength": 1, "maxLength": MAX_EXPRESSION})
 FALLBACK_ON = _leaf(
     parse_fallback_on,

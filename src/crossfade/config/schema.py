@@ -21,20 +21,26 @@ from crossfade.config.leaves import (
     HASH,
     HEDGE,
     HOLD,
+    HOURS,
     LIMIT,
+    MAX_COST,
+    NUMBER,
+    OUTPUT_KINDS,
     PARAMETERS,
     PRICE,
+    RETENTION,
     SECRET,
     SHARE,
     SIZE,
     USD,
     WEIGHT,
+    WORDS,
     Address,
 )
 from crossfade.config.secrets import ApiKey, SecretRef
 from crossfade.config.shape import Block, Key, whole_number
 from crossfade.core.failure import FailureReason
-from crossfade.core.policy import CommitPolicy, HedgePolicy
+from crossfade.core.policy import CommitPolicy, HedgePolicy, MaxCost
 
 Duration = Annotated[float, DURATION]
 Limit = Annotated[float, LIMIT]
@@ -135,9 +141,6 @@ class ProviderFile(TimersFile, frozen=True, kw_only=True):
     """`providers.NAME`: one provider."""
 
     planned: ClassVar[Mapping[str, str]] = {
-        "region": "the region of a provider is",
-        "retention": "the retention of a provider is",
-        "tags": "tags of providers are",
         "proxy": "a proxy of its own for a provider is",
         "headers": "headers of its own for a provider are",
         "limits": "rate limits for a provider are",
@@ -173,6 +176,13 @@ class ProviderFile(TimersFile, frozen=True, kw_only=True):
         Literal["public", "private"],
         Key("public", "`private`: the name in `base_url` may lead to private addresses. Link-local never."),
     ] = "public"
+    region: Annotated[str | None, Key("", "Where the provider is, for routes that require it: `eu`, `us-east-1`.")] = (
+        None
+    )
+    retention: Annotated[
+        float | None, RETENTION, Key("", "How long it keeps prompts, for routes that require it: `none`, `30d`.")
+    ] = None
+    tags: Annotated[tuple[str, ...], Key("", "Words of your own that routes may require.")] = ()
     prefill: Annotated[
         bool | None, Key("the vendor's", "Whether its models go on from an assistant turn at the end.")
     ] = None
@@ -185,9 +195,6 @@ class TargetFile(TimersFile, frozen=True, kw_only=True):
     """An item of a chain: `provider/model` alone, or with settings of its own; or a pool of them."""
 
     shorthand: ClassVar[str | None] = "target"
-    planned: ClassVar[Mapping[str, str]] = {
-        "max_cost": "max_cost is",
-    }
     target: Annotated[str, Key("", "`provider/model`; the model alone where only one provider can be meant.")] = ""
     pool: Annotated[
         Literal["priority", "weighted", "round_robin", "least_requests", "fastest", "cheapest", "headroom", "sticky"]
@@ -240,13 +247,74 @@ class ValidateFile(Block, frozen=True, kw_only=True):
     not_match: Annotated[str | None, EXPRESSION, Key("", "Regular expression (RE2) that no good answer has.")] = None
 
 
+class RequireFile(Block, frozen=True, kw_only=True):
+    """`routes.NAME.require`."""
+
+    region: Annotated[
+        tuple[str, ...] | None,
+        WORDS,
+        Key("any", "Where providers have to be: `eu` takes `eu-west-1` as well. Of several one is enough."),
+    ] = None
+    retention: Annotated[
+        float | None, RETENTION, Key("any", "How long they may keep prompts at most: `none`, or as in `30d`.")
+    ] = None
+    tags: Annotated[tuple[str, ...], Key("", "Tags that they all have to have.")] = ()
+
+
+class RangeFile(Block, frozen=True, kw_only=True):
+    """A range of numbers."""
+
+    above: Annotated[float | None, NUMBER, Key("", "More than this.")] = None
+    below: Annotated[float | None, NUMBER, Key("", "Less than this.")] = None
+
+
+class WhenFile(Block, frozen=True, kw_only=True):
+    """`routes.NAME.rules[].when`."""
+
+    planned: ClassVar[Mapping[str, str]] = {"project": "projects are"}
+    input_tokens: Annotated[RangeFile, Key("", "The estimate of the tokens of the input.")] = RangeFile()
+    complexity: Annotated[RangeFile, Key("", "How hard the request seems, from 0 (simple) to 1 (hard).")] = RangeFile()
+    tools: Annotated[bool | None, Key("", "Whether it has tools.")] = None
+    images: Annotated[bool | None, Key("", "Whether it has pictures.")] = None
+    files: Annotated[bool | None, Key("", "Whether it has documents.")] = None
+    stream: Annotated[bool | None, Key("", "Whether a stream is asked for.")] = None
+    response_format: Annotated[
+        tuple[str, ...] | None, OUTPUT_KINDS, Key("", "`text`, `json_object` or `json_schema`; or a list of them.")
+    ] = None
+    model: Annotated[
+        tuple[str, ...] | None,
+        WORDS,
+        Key("", "The model name that the application sent, or a list; `*` is a wildcard."),
+    ] = None
+    tags: Annotated[
+        tuple[str, ...] | None, WORDS, Key("", "One of the request's tags, or a list; `*` is a wildcard.")
+    ] = None
+    key: Annotated[
+        tuple[str, ...] | None, WORDS, Key("", "The name of its gateway key, or a list; `*` is a wildcard.")
+    ] = None
+    headers: Annotated[
+        dict[str, str], Key("", "Headers that it must have, with what they say; `*` is a wildcard.")
+    ] = {}
+    hours: Annotated[
+        tuple[int, int] | None, HOURS, Key("", "The time of day, as `22:00-06:00`; its end is not within.")
+    ] = None
+    zone: Annotated[str | None, Key("UTC", "The time zone of `hours`, as in `Europe/Berlin`.")] = None
+
+
+class RuleFile(Block, frozen=True, kw_only=True):
+    """An item of `routes.NAME.rules`."""
+
+    name: Annotated[str | None, Key("its place, as `rules[0]`", "What the record calls the rule.")] = None
+    when: Annotated[WhenFile, Key("", "Required. Conditions, all of which have to hold.")] = WhenFile()
+    chain: Annotated[
+        tuple[TargetFile, ...] | None, Key("", "Required. The chain of such requests, in the place of the route's own.")
+    ] = None
+
+
 class RouteFile(TimersFile, frozen=True, kw_only=True):
     """`routes.NAME`: a chain and its policies."""
 
     planned: ClassVar[Mapping[str, str]] = {
-        "rules": "routing rules are",
-        "require": "residency requirements are",
-        "max_cost": "max_cost is",
         "shadow": "shadow traffic is",
         "drill": "scheduled drills are",
         "record": "recording of prompts is",
@@ -258,6 +326,20 @@ class RouteFile(TimersFile, frozen=True, kw_only=True):
     chain: Annotated[
         tuple[TargetFile, ...] | None,
         Key("", "Required. Targets and pools in order: the first is the primary, the others its fallbacks."),
+    ] = None
+    rules: Annotated[
+        tuple[RuleFile, ...],
+        Key("", "Other chains for some requests: the first rule that holds is taken, the route's chain if none does."),
+    ] = ()
+    require: Annotated[
+        RequireFile, Key("", "What the provider of every target must meet, also of those that callers name.")
+    ] = RequireFile()
+    max_cost: Annotated[
+        MaxCost | None,
+        MAX_COST,
+        Key(
+            "no bound", "Targets whose call would cost more are skipped: `3x` what the primary would, or USD as `0.05`."
+        ),
     ] = None
     fallback_on: Annotated[
         frozenset[FailureReason] | None, FALLBACK_ON, Key("[default]", "What sends a request to the next target.")
@@ -381,7 +463,7 @@ class FileShape(Block, frozen=True, kw_only=True):
     """The whole file."""
 
     planned: ClassVar[Mapping[str, str]] = {
-        "rules": "routing rules are",
+        "rules": "rules outside of routes are",
         "projects": "projects are",
         "alerts": "alerts are",
         "store": "a database is",

@@ -16,6 +16,7 @@ from crossfade.config.leaves import Address
 from crossfade.config.secrets import SecretRef
 from crossfade.core.exchange import Ability
 from crossfade.core.policy import ProbePolicy, RoutePolicy, TimeoutPolicy
+from crossfade.core.residency import Residence
 from crossfade.core.target import Route, Rung, Vendor
 
 DEFAULT_ROUTE = "*"
@@ -72,6 +73,7 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
     accounts: tuple[str, ...] = ()
     timeouts: TimeoutPolicy = TimeoutPolicy()
     network: Literal["public", "private"] = "public"
+    residence: Residence = Residence()
     models: Mapping[str, ModelSettings] = {}
 
 

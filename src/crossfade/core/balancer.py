@@ -22,15 +22,14 @@ from math import log
 from typing import Final, assert_never
 
 from crossfade.core.health import HealthBoard, TargetHealth
+from crossfade.core.price import price_of
 from crossfade.core.standing import Out
-from crossfade.core.target import Link, Member, Pool, Rung, Target
+from crossfade.core.target import Link, Member, Pool, Rung
 
 EXPLORE: Final = 0.05
 """`fastest` spends at most this share of its mean time on finding out about members that it has not asked of late."""
 STALE: Final = 5.0
 """Seconds after which what is known of a member's speed is worth finding out anew."""
-USUAL_OUTPUT: Final = 500
-"""Tokens of an answer, where the request does not bound them to less: for comparing prices."""
 
 _LAST: Final = float("inf")
 _TRIAL, _IN, _OUT = 0, 1, 2
@@ -139,7 +138,7 @@ class Balancer:
                     choice.rank = _expected(choice.healths, now)
             case "cheapest":
                 for choice in choices:
-                    price = price_of(choice.first.targets[0], demand)
+                    price = price_of(choice.first.targets[0], demand.input_tokens, demand.max_tokens)
                     choice.rank = _LAST if price is None else price
             case "headroom":
                 for choice in choices:
@@ -203,14 +202,6 @@ def _expected(healths: Sequence[TargetHealth], now: float) -> float:
 
 def _is_stale(healths: Sequence[TargetHealth], now: float) -> bool:
     return not any(health.load.waiting or now - health.load.measured_at < STALE for health in healths)
-
-
-def price_of(target: Target, demand: Demand) -> float | None:
-    """What a request like this costs at `target` in USD, as far as that is known before; None without prices."""
-    if target.price_in is None or target.price_out is None:
-        return None
-    output = USUAL_OUTPUT if demand.max_tokens is None else min(USUAL_OUTPUT, demand.max_tokens)
-    return target.price_in * demand.input_tokens + target.price_out * output
 
 
 def _lot(session: str, name: str) -> float:

@@ -35,7 +35,8 @@ class RequestEnded(msgspec.Struct, frozen=True, tag="request", tag_field="event"
     """The end of a request. `status` is what the caller got (499: it left); `error` is the code of its envelope.
 
     `served` is the target that answered, None where none did. `time_lost_s` is what failed attempts and waits
-    cost before the answer; `wasted_usd` what failed attempts cost; `primary_usd` what the first rung would have.
+    cost before the answer; `wasted_usd` what failed attempts cost; `primary_usd` what the route's `primary`
+    would have, where another target answered. `rule` put another chain in the place of the route's own.
     """
 
     id: str
@@ -63,6 +64,8 @@ class RequestEnded(msgspec.Struct, frozen=True, tag="request", tag_field="event"
     primary_usd: float | None = None
     wasted_usd: float | None = None
     tags: tuple[str, ...] = ()
+    rule: str | None = None
+    primary: str | None = None
 
 
 class StreamCommitted(msgspec.Struct, frozen=True, kw_only=True, tag="commit", tag_field="event"):

@@ -505,7 +505,7 @@ class HealthBoard:
         used: dict[str, set[str]] = {}
         targets: dict[str, Target] = {}
         for route in routes:
-            for target in (target for rung in route.chain for target in rung.targets):
+            for target in (target for rung in route.every_rung() for target in rung.targets):
                 used.setdefault(target.key, set()).add(route.name)
                 targets[target.key] = target
         self._routes_using = {key: len(names) for key, names in used.items()}

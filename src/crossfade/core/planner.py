@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from crossfade.core.exchange import Ability, RequestFacts
+from crossfade.core.price import CostBound
 from crossfade.core.target import Plan, Route, Rung, Skip, Target
 
 WINDOW_TOLERANCE: Final = 1.2
@@ -29,7 +30,10 @@ def plan(
     `prefers(target)` says that a target made the tool calls this request answers: it comes first. `chain` is that of
     the route in the order that its pools give it for this request, where it has pools.
     """
-    kept, skips = _able(route.chain if chain is None else chain, facts)
+    bound = None
+    if route.max_cost is not None:
+        bound = CostBound(route.max_cost, route.first(), facts.input_tokens, facts.max_tokens)
+    kept, skips = _able(route.chain if chain is None else chain, facts, bound)
     if rank is not None and len(kept) > 1:
         kept = _by_rank(kept, rank)
     if prefers is not None and len(kept) > 1:
@@ -37,18 +41,24 @@ def plan(
     return Plan(kept, skips)
 
 
-def _able(rungs: tuple[Rung, ...], facts: RequestFacts) -> tuple[tuple[Rung, ...], tuple[Skip, ...]]:
+def _able(
+    rungs: tuple[Rung, ...], facts: RequestFacts, bound: CostBound | None
+) -> tuple[tuple[Rung, ...], tuple[Skip, ...]]:
     needs, tokens = facts.needs, facts.input_tokens
     for rung in rungs:
         target = rung.targets[0]
         is_too_small = target.window is not None and tokens > target.window * WINDOW_TOLERANCE
-        if is_too_small or (needs and needs & target.lacks):
+        if is_too_small or (needs and needs & target.lacks) or bound is not None:
             break
     else:
         return rungs, ()  # nearly every request ends here, so nothing is made for it
-    found = [(rung, position, unfitness(rung.targets[0], facts)) for position, rung in enumerate(rungs)]
+    found = [(rung, position, _objection(rung.targets[0], facts, bound)) for position, rung in enumerate(rungs)]
     kept = tuple([rung for rung, _, why in found if why is None])
     return kept, tuple([Skip(rung, position, why) for rung, position, why in found if why is not None])
+
+
+def _objection(target: Target, facts: RequestFacts, bound: CostBound | None) -> str | None:
+    return unfitness(target, facts) or (None if bound is None else bound.exceeded(target))
 
 
 def unfitness(target: Target, facts: RequestFacts) -> str | None:

@@ -165,6 +165,13 @@ class HedgePolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Callers cannot ask for it either."""
 
 
+class MaxCost(msgspec.Struct, frozen=True):
+    """The most that one call may cost: `times` what the route's primary would, or so many `usd`."""
+
+    times: float | None = None
+    usd: float | None = None
+
+
 class RoutePolicy(msgspec.Struct, frozen=True, kw_only=True):
     """All that decides about one request; the route's, narrowed by what the request says."""
 

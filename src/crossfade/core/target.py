@@ -8,7 +8,9 @@ from typing import Literal
 import msgspec
 
 from crossfade.core.exchange import Ability
-from crossfade.core.policy import RoutePolicy, TimeoutPolicy
+from crossfade.core.policy import MaxCost, RoutePolicy, TimeoutPolicy
+from crossfade.core.residency import Requirement
+from crossfade.core.when import When
 
 Dialect = Literal["openai", "responses", "anthropic", "gemini", "bedrock"]
 
@@ -164,10 +166,22 @@ def rungs_of(link: Link) -> tuple[Rung, ...]:
     return tuple([rung for member in link.members for rung in rungs_of(member.link)])
 
 
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """The chain that requests take for which `when` holds; `chain` and `links` are as those of a route."""
+
+    name: str
+    when: When
+    chain: tuple[Rung, ...]
+    links: tuple[Link, ...] = ()
+
+
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """A named chain with its policies. `match`: names that applications send, `*` as a wildcard.
     `allow`: patterns of targets that callers' `fallback_models` may name; None: those of any route.
-    `links` is the chain with its pools, and empty where it has none; `chain` has every rung of it as written."""
+    `links` is the chain with its pools, and empty where it has none; `chain` has every rung of it as written.
+    `rules`: the first that holds for a request puts its own chain in the place of these. `require`: what the provider
+    of every target has to meet. `max_cost` bounds every call but those to the primary, the first target as written,
+    which is `primary` where a rule or a request has put another chain in its place."""
 
     name: str
     chain: tuple[Rung, ...]
@@ -176,6 +190,28 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     match: tuple[str, ...] = ()
     allow: tuple[str, ...] | None = None
     trace: bool = False
+    rules: tuple[Rule, ...] = ()
+    require: Requirement = Requirement()
+    max_cost: MaxCost | None = None
+    primary: Target | None = None
+
+    def first(self) -> Target:
+        """The primary."""
+        return self.chain[0].targets[0] if self.primary is None else self.primary
+
+    def by(self, rule: Rule) -> Route:
+        """The route as it is for requests that `rule` holds for."""
+        return msgspec.structs.replace(self, chain=rule.chain, links=rule.links, rules=(), primary=self.first())
+
+    def every_rung(self) -> tuple[Rung, ...]:
+        """The rungs of the chain, and of those of the rules."""
+        if not self.rules:
+            return self.chain
+        return (*self.chain, *[rung for rule in self.rules for rung in rule.chain])
+
+    def every_link(self) -> tuple[Link, ...]:
+        """All chains that have pools, with them."""
+        return (*self.links, *[link for rule in self.rules for link in rule.links])
 
 
 class Skip(msgspec.Struct, frozen=True):

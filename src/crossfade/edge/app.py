@@ -174,7 +174,7 @@ class App(Handler):
     def _answer(self, endpoint: Endpoint, caller: Caller, request: Request) -> None:
         """Answers by the request alone, if it is one that could be served. Raises RequestError."""
         inbound = endpoint.read(request.body, caller)
-        self.intake.admit(inbound.ours, inbound.facts, caller)
+        self.intake.admit(inbound.ours, inbound.facts, caller, request.body)
         assert endpoint.answer is not None
         body = endpoint.answer(inbound.facts)
         request.respond(200, [JSON, ("x-request-id", self._new_id())], body)
@@ -237,7 +237,7 @@ class App(Handler):
             raise Overloaded("The gateway holds back as much as it may of other answers; try again in a moment.")
         inbound = endpoint.read(body, caller)
         facts, ours = inbound.facts, inbound.ours
-        admitted = self.intake.admit(ours, facts, caller)
+        admitted = self.intake.admit(ours, facts, caller, body)
         demand = None
         if admitted.route.links:
             session = partial(session_of, ours, caller.headers, body)
@@ -280,6 +280,8 @@ class App(Handler):
             received_at=received_at,
             wants_trace=admitted.wants_trace,
             tags=admitted.tags,
+            primary=route.first(),
+            rule=admitted.rule,
         )
         runner = Runner(self.engine, job, dispatch, downstream)
         runner.begin(now)

@@ -86,7 +86,7 @@ class Balance:
         self._board.drain(drained)
 
     def _check(self, asked: BalanceAsked) -> None:
-        rungs = {rung.name for route in self._routes().values() for rung in route.chain}
+        rungs = {rung.name for route in self._routes().values() for rung in route.every_rung()}
         for place, pattern in enumerate(asked.drained):
             if not any(fnmatchcase(name, pattern) or fnmatchcase(name.partition("/")[0], pattern) for name in rungs):
                 known = ", ".join(sorted(rungs))
@@ -108,7 +108,7 @@ class Balance:
 
     def _pools(self) -> Iterator[Pool]:
         for route in self._routes().values():
-            yield from _pools_of(route.links)
+            yield from _pools_of(route.every_link())
 
 
 def _pools_of(links: Iterable[Link]) -> Iterator[Pool]:

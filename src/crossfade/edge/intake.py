@@ -1,13 +1,16 @@
 """From what a caller asked to a walk: the route, the chain, and the policy that results from both.
 
-Pure but for the caches of compiled expressions. A caller may narrow what the route allows, never widen it: it cannot
-name a host, nor a target outside of the route's `allow`, nor undo `recover: error`.
+Pure but for the caches of compiled expressions, and the time of day, which rules may ask for. A caller may narrow what
+the route allows, never widen it: it cannot name a host, nor a target outside of the route's `allow`, nor undo
+`recover: error`.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final, Self
 
 import msgspec
@@ -20,10 +23,12 @@ from crossfade.core.errors import InvalidRequest
 from crossfade.core.exchange import RequestFacts
 from crossfade.core.failure import fallback_reasons
 from crossfade.core.policy import HedgePolicy, RoutePolicy, TimeoutPolicy, ValidationPolicy
+from crossfade.core.rules import NO_RULE, Ask, Rules
 from crossfade.core.stream import Check
 from crossfade.core.target import Route, Rung, rungs_of
 from crossfade.core.validation import OutputCheck, Validators
 from crossfade.edge.auth import Key
+from crossfade.edge.hardness import score_of
 from crossfade.wire.openai_chat import FallbackModel, Options, Ours, has_our_headers
 
 SDK_MARGIN: Final = 0.5
@@ -56,7 +61,8 @@ class Caller:
 
 
 class Admitted:
-    """What a request amounts to. `limits` are those the request gave; `overall` is its deadline in seconds."""
+    """What a request amounts to. `limits` are those the request gave; `overall` is its deadline in seconds. `rule` is
+    the name of the one that put another chain in the place of the route's own."""
 
     __slots__ = (
         "is_repeatable",
@@ -64,6 +70,7 @@ class Admitted:
         "overall",
         "policy",
         "route",
+        "rule",
         "tags",
         "validators",
         "wants_trace",
@@ -79,6 +86,7 @@ class Admitted:
         is_repeatable: bool,
         wants_trace: bool,
         tags: tuple[str, ...],
+        rule: str | None = None,
     ) -> None:
         self.route = route
         self.policy = policy
@@ -88,6 +96,7 @@ class Admitted:
         self.is_repeatable = is_repeatable
         self.wants_trace = wants_trace
         self.tags = tags
+        self.rule = rule
 
     def check(self, facts: RequestFacts) -> Check:
         """What judges the answers to a request with `facts`."""
@@ -96,40 +105,85 @@ class Admitted:
 
 class Intake:
     """Resolves requests by one configuration's names. What a request without any wishes of its own amounts to hangs
-    on few things, and is remembered."""
+    on few things, and is remembered. `wall` tells Unix time."""
 
-    def __init__(self, directory: Directory):
+    def __init__(self, directory: Directory, wall: Callable[[], float] = time.time):
         self.directory = directory
-        self._usual: dict[tuple[str, bool, float | None, str], Admitted] = {}
+        self._wall = wall
+        self._usual: dict[tuple[str, bool, float | None, str, int], Admitted] = {}
+        self._rules: dict[str, Rules] = {}
 
-    def admit(self, ours: Ours, facts: RequestFacts, caller: Caller) -> Admitted:
-        """The route of the caller's key, if it is bound to one, serves whatever model is named.
+    def admit(self, ours: Ours, facts: RequestFacts, caller: Caller, body: bytes) -> Admitted:
+        """The route of the caller's key, if it is bound to one, serves whatever model is named. `body` is looked into
+        where a rule wants to know how hard the request is.
 
         Raises UnknownRoute and InvalidRequest, naming the field.
         """
-        admitted = self._admitted(ours, facts, caller)
+        admitted = self._admitted(ours, facts, caller, body)
         if facts.state:
             _check_state(self.directory, admitted.route, facts.state)
         return admitted
 
-    def _admitted(self, ours: Ours, facts: RequestFacts, caller: Caller) -> Admitted:
+    def ask(self, ours: Ours, facts: RequestFacts, caller: Caller, body: bytes) -> Ask:
+        """The request as rules see it."""
+        tags = () if ours.options is None or ours.options.tags is None else ours.options.tags
+        key = "" if caller.key is None else caller.key.name
+        return Ask(facts, ours.model, tags, key, caller.headers, self._wall(), partial(score_of, facts, body))
+
+    def _admitted(self, ours: Ours, facts: RequestFacts, caller: Caller, body: bytes) -> Admitted:
         bound = None if caller.key is None else caller.key.route
         if ours.route or ours.options or ours.fallback_models is not None or ours.fallback_on is not None:
-            return _admit(self.directory, ours, facts, caller.patience, bound)
-        usual = (bound or ours.model, facts.stream, caller.patience, facts.asks)
+            route = _route(self.directory, ours, bound)
+            return _admit(
+                self.directory, ours, facts, caller.patience, route, self._rule(route, ours, facts, caller, body)
+            )
+        name = bound or ours.model
+        usual = (name, facts.stream, caller.patience, facts.asks, NO_RULE)
         known = self._usual.get(usual)
         if known is None:
-            known = _admit(self.directory, ours, facts, caller.patience, bound)
-            if len(self._usual) >= CACHED_NAMES:
-                self._usual.clear()
-            self._usual[usual] = known
+            known = self._remember(
+                usual, _admit(self.directory, ours, facts, caller.patience, _route(self.directory, ours, bound))
+            )
+        if known.route.rules:
+            rule = self._rule(known.route, ours, facts, caller, body)
+            if rule != NO_RULE:
+                usual = (name, facts.stream, caller.patience, facts.asks, rule)
+                by_rule = self._usual.get(usual)
+                if by_rule is None:
+                    by_rule = self._remember(
+                        usual, _admit(self.directory, ours, facts, caller.patience, known.route, rule)
+                    )
+                return by_rule
         return known
+
+    def _remember(self, usual: tuple[str, bool, float | None, str, int], admitted: Admitted) -> Admitted:
+        if len(self._usual) >= CACHED_NAMES:
+            self._usual.clear()
+        self._usual[usual] = admitted
+        return admitted
+
+    def _rule(self, route: Route, ours: Ours, facts: RequestFacts, caller: Caller, body: bytes) -> int:
+        """The place of the first rule of the route that holds."""
+        if not route.rules:
+            return NO_RULE
+        rules = self._rules.get(route.name)
+        if rules is None:
+            rules = self._rules[route.name] = Rules([rule.when for rule in route.rules])
+        return rules.pick(self.ask(ours, facts, caller, body))
 
 
 def _admit(
-    directory: Directory, ours: Ours, facts: RequestFacts, patience: float | None, bound_route: str | None
+    directory: Directory,
+    ours: Ours,
+    facts: RequestFacts,
+    patience: float | None,
+    route: Route,
+    rule: int = NO_RULE,
 ) -> Admitted:
-    route = _route(directory, ours, bound_route)
+    name = None
+    if rule != NO_RULE:
+        name = route.rules[rule].name
+        route = route.by(route.rules[rule])
     if ours.fallback_models is not None:
         route = _with_fallbacks(directory, route, ours.fallback_models)
     if facts.asks == "embeddings":
@@ -154,6 +208,7 @@ def _admit(
         is_repeatable=policy.repeatable and (options is None or options.repeatable is not False),
         wants_trace=route.trace or (options is not None and options.trace is True),
         tags=() if options is None or options.tags is None else options.tags,
+        rule=name,
     )
 
 
@@ -178,11 +233,9 @@ def _with_fallbacks(directory: Directory, route: Route, models: tuple[FallbackMo
         if not found:
             raise directory.unknown(model.name, param=f"fallback_models[{place}]")
         for rung in found:
-            if not directory.allows(route, rung):
-                raise InvalidRequest(
-                    f"`fallback_models[{place}]`: route {route.name!r} does not allow {rung.name!r}.",
-                    param=f"fallback_models[{place}]",
-                )
+            if (objection := directory.objection(route, rung)) is not None:
+                param = f"fallback_models[{place}]"
+                raise InvalidRequest(f"`{param}`: {objection}.", param=param)
             if rung.name not in names:
                 names.add(rung.name)
                 chain.append(_with_params(rung, model))

@@ -12,10 +12,11 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-from crossfade.config.directory import Directory, matches
+from crossfade.config.directory import Directory
 from crossfade.config.settings import DEFAULT_ROUTE
 from crossfade.core.errors import InvalidRequest
 from crossfade.core.exchange import Ability
+from crossfade.core.rules import matches
 from crossfade.core.target import Route, Target
 
 DEFAULT_PAGE: Final = 20

@@ -44,7 +44,7 @@ class Prober:
         """Takes a (new) configuration; what was found before is forgotten."""
         members: dict[Member, dict[str, Target]] = {}
         for route in routes:
-            for rung in route.chain:
+            for rung in route.every_rung():
                 for target in rung.targets:
                     members.setdefault((target.provider, target.credential), {})[target.key] = target
         now = perf_counter()

@@ -13,6 +13,7 @@ from crossfade.core.events import AttemptRow, RequestEnded
 from crossfade.core.exchange import Usage
 from crossfade.core.policy import RoutePolicy
 from crossfade.core.stream import Check, Transcript
+from crossfade.core.target import Target
 from crossfade.core.walk import AttemptRecord
 from crossfade.engine.ports import CallerDialect
 from crossfade.providers.base import Inbound
@@ -21,7 +22,8 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class Job:
-    """One request, as the edge hands it over. `received_at` is by `time.perf_counter()`."""
+    """One request, as the edge hands it over. `received_at` is by `time.perf_counter()`. `primary` is the route's, and
+    `rule` the one by which the request has another chain than the route's own."""
 
     __slots__ = (
         "check",
@@ -32,8 +34,10 @@ class Job:
         "key",
         "model",
         "policy",
+        "primary",
         "received_at",
         "route",
+        "rule",
         "tags",
         "wants_trace",
     )
@@ -52,6 +56,8 @@ class Job:
         received_at: float,
         wants_trace: bool = False,
         tags: tuple[str, ...] = (),
+        primary: Target | None = None,
+        rule: str | None = None,
     ) -> None:
         self.id = id
         self.route = route
@@ -65,6 +71,8 @@ class Job:
         self.received_at = received_at
         self.wants_trace = wants_trace
         self.tags = tags
+        self.primary = primary
+        self.rule = rule
 
 
 class Outcome:
@@ -115,11 +123,10 @@ def request_row(
     if len(records) == 1 and outcome.attempt is not None:
         row = _attempt_row(records[0], delivered.get(1, 0))
         rows: tuple[AttemptRow, ...] = (row,)
-        lost, cost_usd, primary_usd, wasted_usd = 0.0, row.cost_usd, None, None
+        lost, cost_usd, wasted_usd = 0.0, row.cost_usd, None
     else:
         rows = tuple([_attempt_row(record, delivered.get(record.number, 0)) for record in records])
         lost, cost_usd, wasted_usd = _sums(rows, outcome.attempt)
-        primary_usd = _primary_cost(records, usage)
     # By position: so many names cost more to pass than all else here.
     return RequestEnded(
         job.id,
@@ -144,9 +151,11 @@ def request_row(
         None if usage is None else usage.prompt,
         None if usage is None else usage.completion,
         cost_usd,
-        primary_usd,
+        primary_usd(job, outcome.served, usage),
         wasted_usd,
         job.tags,
+        job.rule,
+        _other_primary(job, outcome.served),
     )
 
 
@@ -181,27 +190,39 @@ def _attempt_row(record: AttemptRecord, delivered_chars: int) -> AttemptRow:
         None if first is None else int(first * 1e6) / 1e6,
         None if usage is None else usage.prompt,
         None if usage is None else usage.completion,
-        None if usage is None else cost(record, usage),
+        None if usage is None else _usd(usage, record.price_in, record.price_out),
         delivered_chars,
         "" if failure is None else failure.detail,
         record.dropped,
     )
 
 
-def cost(record: AttemptRecord, usage: Usage) -> float | None:
-    """USD by the prices of the record's target; None where they are unknown."""
-    if record.price_in is None or record.price_out is None:
+def _usd(usage: Usage, price_in: float | None, price_out: float | None) -> float | None:
+    """USD by prices for a token; None where they are unknown."""
+    if price_in is None or price_out is None:
         return None
-    return round(usage.prompt * record.price_in + usage.completion * record.price_out, 9)
+    return round(usage.prompt * price_in + usage.completion * price_out, 9)
 
 
-def _primary_cost(records: Sequence[AttemptRecord], usage: Usage | None) -> float | None:
-    """What the first rung would have cost for the same tokens, where it is not the one that answered."""
-    return cost(records[0], usage) if usage is not None and len(records) > 1 else None
+def _other_primary(job: Job, served: str | None) -> str | None:
+    """The name of the route's primary, where it is not what answered."""
+    primary = job.primary
+    return None if primary is None or served is None or primary.name == served else primary.name
 
 
-def trace_member(dispatch: Dispatch, wants_trace: bool) -> bytes | None:
-    """The `crossfade` member of an answer: its joins, always; with `trace`, one entry per attempt and skip."""
+def primary_usd(job: Job, served: str | None, usage: Usage | None) -> float | None:
+    """What the route's primary would have cost for the same tokens, where it is not the one that answered."""
+    primary = job.primary
+    if primary is None or usage is None or _other_primary(job, served) is None:
+        return None
+    return _usd(usage, primary.price_in, primary.price_out)
+
+
+def trace_member(
+    job: Job, dispatch: Dispatch, wants_trace: bool, served: Target | None = None, usage: Usage | None = None
+) -> bytes | None:
+    """The `crossfade` member of an answer: its joins, always; with `trace`, one entry per attempt and skip, the rule,
+    and what the answer of `served` cost, and would have at the primary."""
     joins = dispatch.joins
     if not joins and not wants_trace:
         return None
@@ -210,7 +231,21 @@ def trace_member(dispatch: Dispatch, wants_trace: bool) -> bytes | None:
         member["joined"] = joins
     if wants_trace:
         member["attempts"] = [_trace_entry(record) for record in dispatch.records]
+        if job.rule is not None:
+            member["rule"] = job.rule
+        if cost := _trace_cost(job, served, usage):
+            member["cost"] = cost
     return _encode(member)
+
+
+def _trace_cost(job: Job, served: Target | None, usage: Usage | None) -> dict[str, Any]:
+    if served is None or usage is None:
+        return {}
+    cost: dict[str, Any] = {"usd": _usd(usage, served.price_in, served.price_out)}
+    if job.primary is not None and job.primary.name != served.name:
+        cost["primary"] = job.primary.name
+        cost["primary_usd"] = primary_usd(job, served.name, usage)
+    return {name: value for name, value in cost.items() if value is not None}
 
 
 def _trace_entry(record: AttemptRecord) -> dict[str, Any]:

@@ -383,14 +383,14 @@ class Runner(UnderWay):
         tail = relay.gate.release()
         transcript = self.dispatch.transcript
         usage = joined_usage(transcript, relay.gate.usage, relay.gate.repeated)
-        tail += self._writer.end(usage if transcript.joins else None, trace_member(self.dispatch, self.job.wants_trace))
+        served, job = relay.send.target, self.job
+        member = trace_member(job, self.dispatch, job.wants_trace, served, usage)
+        tail += self._writer.end(usage if transcript.joins else None, member)
         tail = self._announced(relay, tail)
         self.bytes_out += len(tail)
         if self.first_out_at is None:
             self.first_out_at = now
-        outcome = Outcome(
-            status=200, attempt=relay.send.attempt, served=relay.send.target.name, flagged=flagged, usage=usage
-        )
+        outcome = Outcome(status=200, attempt=relay.send.attempt, served=served.name, flagged=flagged, usage=usage)
         self._record(outcome, now, Answer(self.downstream, 200, None, tail))
         self._finish()
 
@@ -401,7 +401,7 @@ class Runner(UnderWay):
         if not body or not completion.is_as_asked or relay.upstream.provider.dialect != job.dialect.name:
             completion.model = completion.model or send.target.model
             body = job.dialect.completion(completion, self.facts, job.id)
-        if job.wants_trace and (member := trace_member(self.dispatch, True)) is not None:
+        if job.wants_trace and (member := trace_member(job, self.dispatch, True, send.target, completion.usage)):
             body = job.dialect.with_member(body, member)
         fields = self._headers(headers.WHOLE, now, relay, flagged)
         self.bytes_out = len(body)
@@ -418,7 +418,7 @@ class Runner(UnderWay):
             outcome = Outcome(status=200, error=step.code, in_band_error=True)
             self._record(outcome, now, Answer(self.downstream, 200, None, data))
         else:
-            member = trace_member(self.dispatch, True) if self.job.wants_trace else None
+            member = trace_member(self.job, self.dispatch, True) if self.job.wants_trace else None
             body = dialect.error(step.status, step.code, step.message, member)
             retry_after = "" if step.retry_after is None else f"retry-after: {max(1, round(step.retry_after))}\r\n"
             fields = self._headers(first, now, self._winner, None, retry_after)
