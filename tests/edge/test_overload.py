@@ -89,7 +89,7 @@ def test_more_requests_than_may_be_under_way_are_refused_by_their_head(tmp_path:
                     assert (await asyncio.to_thread(asked, port, "GET", "/readyz"))[0] == 200
                 said = (await asyncio.to_thread(asked, gateway.admin_port, "GET", "/status"))[1]
                 assert (said["requests_under_way"], said["let_in"]) == (2, 1.0)
-                assert all([b"[DONE]" in answer for answer in await asyncio.gather(*under_way)])
+                assert all(b"[DONE]" in answer for answer in await asyncio.gather(*under_way))
                 assert (await asyncio.to_thread(chat, gateway))[0] == 200
 
         run(main())
