@@ -454,7 +454,7 @@ class OverloadFile(Block, frozen=True, kw_only=True):
     max_delay: Annotated[
         Duration | None,
         Key(
-            "20ms",
+            "10ms",
             "How late its clock may run for a tenth of a second, before a share of new requests is answered 503. 0: no"
             " request is.",
         ),

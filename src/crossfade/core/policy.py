@@ -108,7 +108,7 @@ class OverloadPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
     max_requests: int = 5_000
     """Requests under way."""
-    max_delay: float = 0.02
+    max_delay: float = 0.01
     """Seconds that its clock may run late before it refuses a share of new requests; 0: it never does."""
 
 

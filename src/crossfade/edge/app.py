@@ -92,7 +92,7 @@ class App(Handler):
         """Answers at once what needs no body: probes, wrong paths, wrong methods, wrong keys."""
         let = request.head.note
         if type(let) is _Let and let.gate is self.gate:  # the same head as before
-            shortage = self._shortage()
+            shortage = self._shortage(request)
             if shortage is None:
                 request.handler_state = let
             else:
@@ -109,7 +109,7 @@ class App(Handler):
         if request.method != "POST":
             self._refuse_method(request)
             return
-        shortage = self._shortage()
+        shortage = self._shortage(request)
         if shortage is not None:
             self._shed(request, endpoint.dialect, shortage)
             return
@@ -123,9 +123,10 @@ class App(Handler):
             return
         request.head.note = request.handler_state = _Let(self.gate, endpoint, Caller.of(request.headers, key))
 
-    def _shortage(self) -> Shortage | None:
+    def _shortage(self, request: Request) -> Shortage | None:
         engine = self.engine
-        return engine.shedding.shortage(len(engine.runners), engine.held, MAX_HELD)
+        overdue = request.received_at - engine.tick_due
+        return engine.shedding.shortage(len(engine.runners), engine.held, MAX_HELD, overdue)
 
     def _shed(self, request: Request, dialect: CallerDialect, shortage: Shortage) -> None:
         """Refuses by the head alone. While this is done thousands of times a second, it must cost next to nothing."""
@@ -167,7 +168,7 @@ class App(Handler):
             message = f"{request.path} takes {', '.join(METHODS)}, not {request.method}."
             self._refuse(request, 405, message, code="method_not_allowed", more=(("allow", ", ".join(METHODS)),))
             return
-        shortage = self._shortage()
+        shortage = self._shortage(request)
         if shortage is not None:
             self._shed(request, CHAT, shortage)
             return

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 TICK: Final = 0.05
 """Seconds between two looks at the limits of what is under way: the precision of every timer."""
 
+BUSY_TICK: Final = 0.01
+"""The same while only a share of new requests is let in."""
+
 HELD_LOOK: Final = 0.5
 """Seconds between two counts of what is held back."""
 
@@ -68,7 +71,7 @@ class Engine:
         self.held = 0  # bytes of answers that are held back, as of the last look
         self._held_due = 0.0
         self._shed_due = 0.0
-        self._tick_due = 0.0
+        self.tick_due = float("inf")  # when the next look is due; while nothing is under way, never
         self._budgets: dict[str, RetryBudget] = {}
         self._loop = loop
         self._ticker: asyncio.TimerHandle | None = None
@@ -96,13 +99,14 @@ class Engine:
 
     def _arm(self) -> None:
         if self._ticker is None:
-            self._tick_due = perf_counter() + TICK
-            self._ticker = self._loop.call_later(TICK, self._tick)
+            pace = TICK if self.shedding.share == 1.0 else BUSY_TICK
+            self.tick_due = perf_counter() + pace
+            self._ticker = self._loop.call_later(pace, self._tick)
 
     def _tick(self) -> None:
         self._ticker = None
         now = perf_counter()
-        self.shedding.note_delay(now - self._tick_due, now)
+        self.shedding.note_delay(now - self.tick_due, now)
         if now >= self._shed_due:
             self._shed_due = now + SHED_LOOK
             self._tell_shed()
@@ -122,6 +126,7 @@ class Engine:
             self._arm()
         else:
             self.held = 0
+            self.tick_due = float("inf")
             self.shedding.rest()
             self._tell_shed()
 
