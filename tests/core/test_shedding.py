@@ -61,7 +61,7 @@ def test_a_clock_that_stays_late_lets_fewer_in_until_hardly_any() -> None:
 
 def test_a_share_is_let_in_by_lot() -> None:
     of = Shedding(OverloadPolicy(), random.Random(7).random)
-    late(of, STANDING + 6 * LOOK)
+    late(of, STANDING + 4 * LOOK)
     let_in = sum(of.shortage(MANY, 0, 1, 0.0) is None for _ in range(4_000)) / 4_000
     assert let_in == pytest.approx(of.share, abs=0.05)
     assert 0.2 < of.share < 0.6

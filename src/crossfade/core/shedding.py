@@ -15,14 +15,16 @@ from typing import Final, Literal
 from crossfade.core.policy import OverloadPolicy
 
 STANDING: Final = 0.1
-"""Seconds that the clock has to stay late."""
+"""Seconds that the clock has to stay late before it says anything."""
 SUDDEN: Final = 0.25
 """Seconds by which a clock that was on time until now may be late before no more is let in until it has been seen."""
 FEWEST: Final = 16
 """With so few requests under way none is refused for a late clock: it is late for another reason."""
 LESS: Final = 0.8
-"""What of the share is left for each twentieth of a second that the clock is late,"""
-MORE: Final = 0.4
+"""What of the share is left for each twentieth of a second that the clock is late by more than GENTLE times what it may
+be beyond that; less of it goes where it is less late,"""
+GENTLE: Final = 3.0
+MORE: Final = 0.8
 """and how much it grows in a second in which it is not."""
 LEAST: Final = 0.02
 """The share that is always let in, so that there is something to see it by when the load has gone."""
@@ -68,9 +70,10 @@ class Shedding:
                 self.share = min(1.0, self.share + MORE * min(1.0, now - since))
             return
         self._late_since = min(self._late_since, now - delay)
-        if now - self._late_since >= STANDING:
+        if self.share < 1.0 or now - self._late_since >= STANDING:
             passed = max(delay, min(1.0, now - since) if since < now else 0.0)
-            self.share = max(LEAST, self.share * LESS ** (passed / _TWENTIETH))
+            how_late = min(1.0, (delay - self._max_delay) / (GENTLE * self._max_delay))
+            self.share = max(LEAST, self.share * LESS ** (how_late * passed / _TWENTIETH))
 
     def rest(self) -> None:
         """Nothing is under way any more."""
