@@ -34,8 +34,8 @@ def load(name: str) -> dict[str, Any]:
 
 
 def streams(*apis: str) -> list[str]:
-    """The streams that were recorded of these APIs, of any provider; Cohere's `chat` is another dialect of its own."""
+    """The streams that were recorded of these APIs, of any provider."""
     if RECORDINGS is None:
         return []
     rows = [line.split("\t") for line in (RECORDINGS / "index.tsv").read_text().splitlines()]
-    return [row[0] for row in rows if row[2] in apis and row[4] == "stream" and row[5] == "200" and row[1] != "cohere"]
+    return [row[0] for row in rows if row[2] in apis and row[4] == "stream" and row[5] == "200"]

@@ -204,3 +204,12 @@ def test_the_vendors_own_key_goes_to_an_account_of_the_vendors(tmp_path: Path) -
     ).providers.values()
     assert own.api_keys == (SecretRef("env", "AZURE_OPENAI_API_KEY"),)
     assert other.api_keys == ()
+
+
+def test_coheres_other_api_speaks_openais_dialect(tmp_path: Path) -> None:
+    other = "base_url: https://api.cohere.ai/compatibility/v1, api_keys: []"
+    assert vendor_of(tmp_path, f"{other}, dialect: openai", "cohere").name == "compatible"
+    for settings in (other, f"{other}, vendor: cohere", f"{other}, dialect: cohere"):
+        with pytest.raises(ConfigErrors, match="add dialect: openai"):
+            vendor_of(tmp_path, settings, "work")
+    assert vendor_of(tmp_path, "base_url: https://api.cohere.ai, api_keys: []", "work").name == "cohere"

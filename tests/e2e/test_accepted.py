@@ -30,7 +30,7 @@ from tests.e2e.harness import (
 )
 
 CHAIN = {"a": "openai", "b": "openai"}
-DIALECTS = ("openai", "responses", "anthropic", "gemini", "bedrock", "bedrock-claude")
+DIALECTS = ("openai", "responses", "anthropic", "gemini", "bedrock", "bedrock-claude", "cohere")
 ENDS_BY_MARKER = ("anthropic", "bedrock-claude")
 """Whose streams are cut where their marker is missing."""
 

@@ -27,6 +27,7 @@ from crossfade.wire import anthropic_request
 from crossfade.wire.openai_chat import read_request
 from tests.providers import (
     test_bedrock,
+    test_cohere,
     test_embeddings,
     test_errors,
     test_gemini,
@@ -284,6 +285,15 @@ def _invoke_request(name: str) -> str:
     return ""
 
 
+# --- Cohere --------------------------------------------------------------------------------------------------
+
+
+def _cohere_request(name: str) -> str:
+    """What Cohere was asked is asked again."""
+    test_cohere.test_a_recorded_chat_is_asked_as_it_was(name)
+    return ""
+
+
 # --- embeddings ----------------------------------------------------------------------------------------------
 
 
@@ -321,7 +331,12 @@ def _calls(events: list[StreamEvent]) -> list[tuple[str, str]]:
 # --- the table of what is spoken -----------------------------------------------------------------------------
 
 APIS: Final[Mapping[tuple[str, str], Spoken | str]] = {
-    ("cohere", "chat"): "Cohere's own chat is not spoken",
+    ("cohere", "chat"): Spoken(
+        _cohere_request,
+        test_cohere.test_a_recorded_answer_says_what_it_says,
+        test_cohere.test_a_recorded_answer_says_what_it_says,
+        test_cohere.test_recorded_errors_have_their_reasons,
+    ),
     ("cohere", "embeddings"): "Cohere's own embed is not spoken",
     ("vertex", "embeddings"): "`embedContent` is not spoken, only `batchEmbedContents`",
     ("gemini", "embeddings"): Spoken(
@@ -425,9 +440,9 @@ HEAD: Final = """\
 What crossfade's adapters make of {count} exchanges with {providers} providers, which the test suites of public
 projects recorded. A request counts as rebuilt where the adapter, asked for the same, sends what was recorded, but for
 what the page of its dialect lists ([OpenAI](openai.md), [Anthropic](anthropic.md), [Gemini](gemini.md),
-[Bedrock](bedrock.md)); of Gemini's embeddings model, texts and dimensions. An answer or a stream counts as read where
-text, reasoning, calls, finish and usage come out as they are in it, an error where it has its reason, also inside a
-200.
+[Bedrock](bedrock.md), [Cohere](cohere.md)); of Gemini's embeddings model, texts and dimensions. An answer or a stream
+counts as read where text, reasoning, calls, finish and usage come out as they are in it, an error where it has its
+reason, also inside a 200.
 
 {spoken} exchanges are run. Each of their {streams} streams is read cut behind every one of its bytes as well, errors
 inside of streams among them.

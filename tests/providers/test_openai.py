@@ -24,6 +24,7 @@ from crossfade.core.target import StreamEnd, Target, Vendor
 from crossfade.providers.anthropic import AnthropicProvider
 from crossfade.providers.base import Inbound
 from crossfade.providers.bedrock import BedrockClaudeProvider, BedrockProvider
+from crossfade.providers.cohere import CohereProvider
 from crossfade.providers.compatible import VENDORS
 from crossfade.providers.gemini import GeminiProvider
 from crossfade.providers.openai import OpenAIProvider
@@ -55,6 +56,7 @@ def test_each_dialect_has_its_class() -> None:
         "anthropic": AnthropicProvider,
         "gemini": GeminiProvider,
         "bedrock": BedrockProvider,
+        "cohere": CohereProvider,
     }
     carried = {"invoke_model": BedrockClaudeProvider}
     for name, vendor in VENDORS.items():

@@ -24,6 +24,10 @@ _NEWER_PARAMETERS: Final = "2024-09-01"
 
 def placed(row: Vendor, base_url: str, api_version: str | None) -> Vendor:
     """The row of a vendor at `base_url`, which has no slash at its end. Raises ValueError saying what to write."""
+    if row.dialect == "cohere" and "/compatibility/" in f"{urlsplit(base_url).path}/":
+        raise ValueError(
+            "there Cohere speaks OpenAI's dialect, not its own; add dialect: openai, or write https://api.cohere.com/v2"
+        )
     if not row.dated_versions:
         if api_version is not None:
             raise ValueError(f"only Azure's API has such versions, and this is the vendor {row.name!r}; remove it")

@@ -117,8 +117,8 @@ class ProviderBuilder:
         if self._problems.has((*path, "base_url")):
             return None  # it might have said
         message = (
-            "dialect is missing, and the name is no vendor's; write dialect: openai, responses, anthropic, gemini or"
-            " bedrock"
+            "dialect is missing, and the name is no vendor's; write dialect: openai, responses, anthropic, gemini,"
+            " bedrock or cohere"
         )
         self._problems.add(path, message + did_you_mean(name, rows))
         return None

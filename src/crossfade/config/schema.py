@@ -146,7 +146,7 @@ class ProviderFile(TimersFile, frozen=True, kw_only=True):
         "limits": "rate limits for a provider are",
     }
     dialect: Annotated[
-        Literal["openai", "responses", "anthropic", "gemini", "bedrock"] | None,
+        Literal["openai", "responses", "anthropic", "gemini", "bedrock", "cohere"] | None,
         Key("the vendor's", "The API that the provider speaks. `responses`: the other API of an `openai` vendor."),
     ] = None
     vendor: Annotated[

@@ -230,8 +230,9 @@ _ROWS: Final = (
     ),
     Vendor(
         name="cohere",
-        dialect="openai",
-        base_url="https://api.cohere.ai/compatibility/v1",
+        dialect="cohere",
+        base_url="https://api.cohere.com/v2",
+        hosts=("api.cohere.ai",),
         env=("COHERE_API_KEY", "CO_API_KEY"),
         model_prefixes=("command-", "c4ai-"),
         limits=(_limit("requests", "x-trial-endpoint-call-remaining", "x-trial-endpoint-call-limit"),),

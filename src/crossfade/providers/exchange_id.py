@@ -12,6 +12,7 @@ REQUEST_ID_HEADERS: Final = (
     "x-amzn-requestid",
     "mistral-correlation-id",
     "x-goog-request-id",
+    "x-debug-trace-id",
     "cf-ray",
 )
 

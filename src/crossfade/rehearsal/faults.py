@@ -26,6 +26,8 @@ _EMPTY: Mapping[Dialect, bytes] = MappingProxyType(
         b'"index":0}]}',
         "bedrock": b'{"output":{"message":{"role":"assistant","content":[{"text":""}]}},"stopReason":"end_turn",'
         b'"usage":{"inputTokens":1,"outputTokens":0,"totalTokens":1}}',
+        "cohere": b'{"id":"chaos","message":{"role":"assistant","content":[{"type":"text","text":""}]},'
+        b'"finish_reason":"COMPLETE","usage":{"tokens":{"input_tokens":1,"output_tokens":0}}}',
     }
 )
 

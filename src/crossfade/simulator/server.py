@@ -12,10 +12,11 @@ from typing import Any
 
 import msgspec
 
-from crossfade.simulator import bedrock, gemini, playbook, script
+from crossfade.simulator import bedrock, cohere, gemini, playbook, script
 from crossfade.simulator.anthropic import Anthropic
 from crossfade.simulator.ask import Ask, BadAsk
 from crossfade.simulator.bedrock import Bedrock, BedrockClaude
+from crossfade.simulator.cohere import Cohere
 from crossfade.simulator.connection import Connection, Received
 from crossfade.simulator.dialect import CREATED, Dialect, encode
 from crossfade.simulator.embeddings import GEMINI_PATH, GeminiEmbeddings, OpenAIEmbeddings
@@ -34,6 +35,7 @@ MODELS = ("simulator-large", "simulator-small")
 _PROVIDER = re.compile(r"/p/([A-Za-z0-9._-]{1,64})(/.*)")
 _OPENAI, _RESPONSES, _ANTHROPIC, _GEMINI = OpenAI(), OpenAIResponses(), Anthropic(), Gemini()
 _BEDROCK, _BEDROCK_CLAUDE = Bedrock(), BedrockClaude()
+_COHERE = Cohere()
 _EMBEDDINGS, _GEMINI_EMBEDDINGS = OpenAIEmbeddings(), GeminiEmbeddings()
 
 
@@ -278,6 +280,8 @@ def _dialect(path: str) -> Dialect | None:
         return _ANTHROPIC
     if path.endswith("/embeddings"):
         return _EMBEDDINGS
+    if cohere.PATH.search(path):
+        return _COHERE
     if GEMINI_PATH.search(path):
         return _GEMINI_EMBEDDINGS
     if bedrock.CONVERSE.search(path):

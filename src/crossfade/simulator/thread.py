@@ -17,7 +17,15 @@ from crossfade.simulator.server import DEFAULT_NAME, Simulator
 
 T = TypeVar("T")
 
-_PREFIXES = {"openai": "/v1", "responses": "/v1", "anthropic": "", "gemini": "", "bedrock": "", "bedrock-claude": ""}
+_PREFIXES = {
+    "openai": "/v1",
+    "responses": "/v1",
+    "anthropic": "",
+    "gemini": "",
+    "bedrock": "",
+    "bedrock-claude": "",
+    "cohere": "/v2",
+}
 
 
 class ProviderSimulator:

@@ -149,6 +149,23 @@ def test_azure_is_called_by_its_undated_api(tmp_path: Path) -> None:
     assert said(made("azure"), "model_list[0].litellm_params.api_version")[0][:2] == (7, "dropped")
 
 
+def test_cohere_is_called_by_its_own_api(tmp_path: Path) -> None:
+    text = "model_list:\n" + "".join(
+        model(name, "cohere_chat/command-a-03-2025", api_key="os.environ/CO", **at)
+        for name, at in (
+            ("a", {}),
+            ("b", {"api_base": "https://api.cohere.com/v2/chat"}),
+            ("c", {"api_base": "https://gate.example/cohere/v1/chat"}),
+        )
+    )
+    text += model("d", "cohere/command-r-08-2024", api_base="os.environ/AT", api_key="os.environ/CO")
+    providers = loaded(of(text), tmp_path).providers
+    found = {one.vendor.base_url for one in providers.values()}
+    assert found == {"https://api.cohere.com/v2", "https://gate.example/cohere"}
+    assert {one.vendor.dialect for one in providers.values()} == {"cohere"}
+    assert [one.setting for one in of(text).lost] == ["model_list[3]"]
+
+
 def test_servers_of_the_house_may_have_private_addresses(tmp_path: Path) -> None:
     providers = loaded(made("local"), tmp_path).providers
     assert {name for name, one in providers.items() if one.network == "private"} == {"vllm", "lm_studio"}

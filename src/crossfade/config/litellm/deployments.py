@@ -56,6 +56,7 @@ _SECRET: Final = re.compile(
     r'"[^"]*(key|api_?token|access_?token|secret|password|auth|credential)[^"]*":|\bsk-', re.IGNORECASE
 )
 """A parameter by such a name, or with such a value, in the JSON of parameters."""
+_COHERES: Final = re.compile(r"(?:/v[12])?(?:/chat)?/?$")
 _PRIVATE_ENDS: Final = (".local", ".internal", ".lan", ".svc", ".corp", ".home", ".intranet")
 
 
@@ -214,10 +215,10 @@ class DeploymentReader:
         value, path = params.get("api_base") or params.get("base_url") or (None, ())
         if value is None:
             return self._default_place(prefix, row, params)
-        if row.vendor == "cohere":
-            raise _Lost("LiteLLM calls Cohere's own API at api_base; crossfade its OpenAI-compatible one")
         self._ledger.use(path)
         if (name := variable_of(value)) is not None:
+            if row.vendor == "cohere":
+                raise _Lost("LiteLLM calls the address in api_base as it is, crossfade the API's; write it by hand")
             return self._from_variable(prefix, row, name, path)
         if isinstance(value, str):
             value = value.partition("/openai/deployments/")[0]  # Azure's older way; the deployment is the model's name
@@ -251,6 +252,8 @@ class DeploymentReader:
         for end in ("/chat/completions", "/v1/messages"):
             url = url.removesuffix(end)
         vendor = row.vendor
+        if vendor == "cohere":
+            url = _COHERES.sub("", url)  # which is the whole address of its chat
         if prefix == "openai" or vendor == "compatible":
             vendor = vendor_at(url, host, self._vendors) or "compatible"
         path_end = row.path if vendor == row.vendor else ""
