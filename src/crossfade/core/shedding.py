@@ -24,6 +24,9 @@ LESS: Final = 0.8
 """What of the share is left for each twentieth of a second that the clock is late by more than GENTLE times what it may
 be beyond that; less of it goes where it is less late,"""
 GENTLE: Final = 3.0
+STEERED: Final = 0.5
+"""Once requests are refused, the clock may be late by this part of what it may be before: those let in, and those refused,
+hear sooner then."""
 MORE: Final = 0.8
 """and how much it grows in a second in which it is not."""
 LEAST: Final = 0.02
@@ -64,7 +67,8 @@ class Shedding:
         self._looked_at = now
         if not self._max_delay:
             return
-        if delay <= self._max_delay:
+        most = self._max_delay if self.share == 1.0 else self._max_delay * STEERED
+        if delay <= most:
             self._late_since = _NEVER
             if self.share < 1.0 and since < now:
                 self.share = min(1.0, self.share + MORE * min(1.0, now - since))
@@ -72,7 +76,7 @@ class Shedding:
         self._late_since = min(self._late_since, now - delay)
         if self.share < 1.0 or now - self._late_since >= STANDING:
             passed = max(delay, min(1.0, now - since) if since < now else 0.0)
-            how_late = min(1.0, (delay - self._max_delay) / (GENTLE * self._max_delay))
+            how_late = min(1.0, (delay - most) / (GENTLE * most))
             self.share = max(LEAST, self.share * LESS ** (how_late * passed / _TWENTIETH))
 
     def rest(self) -> None:

@@ -25,7 +25,7 @@ TICK = 0.5
 _BACKLOG = 4096
 """Connections that the kernel may hold ready; it takes `net.core.somaxconn` at most. One that finds no room tries again
 after a second, which callers would take for the gateway's slowness."""
-_ACCEPTED_AT_ONCE = 64
+_ACCEPTED_AT_ONCE = 256
 _LAST_WORDS = 1.0
 """Seconds for an answer that says why there is none."""
 
