@@ -1,4 +1,4 @@
-"""Cohere's own API, version 2: its chat.
+"""Cohere's own API, version 2: `chat` and `embed`.
 
 Decides addresses, headers, and what Cohere's errors mean where its words say more than code and status. The bodies are
 written and read in `wire/cohere*.py`.
@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Final
 
 from crossfade.core.credential import Secret
-from crossfade.core.errors import InvalidRequest
 from crossfade.core.exchange import Completion, Continuation, RequestFacts, continued
 from crossfade.core.failure import Failure, FailureReason
 from crossfade.core.target import Dialect, Target, Vendor
@@ -20,6 +19,7 @@ from crossfade.providers.errors import failure_of, read_error
 from crossfade.providers.exchange_id import request_id
 from crossfade.providers.secrecy import Secrets
 from crossfade.wire.cohere import CohereReader, read_completion
+from crossfade.wire.cohere_embeddings import read_embeddings, write_embeddings
 from crossfade.wire.cohere_request import write_request
 from crossfade.wire.openai_embeddings import EmbeddingsInbound
 
@@ -49,18 +49,21 @@ class CohereProvider:
     ) -> ProviderRequest:
         """The request for `target`, always translated: no caller speaks this dialect.
 
-        Raises InvalidRequest where it cannot be said in it.
+        Raises InvalidRequest where the chat, or the texts to embed, cannot be said in it.
         """
         self._secrets.learn(secret)
+        headers = [("content-type", "application/json"), *self.credential(secret)]
         if isinstance(inbound, EmbeddingsInbound):
-            raise InvalidRequest("Cohere's chat gives no embeddings", param="model")
+            written = write_embeddings(
+                inbound, target.model, set_params=target.set_params, drop_params=target.drop_params
+            )
+            return ProviderRequest("/embed", headers, written.body, written.dropped)
         chat = inbound.canonical()
         if continuation is not None:
             chat = continued(chat, continuation)
         written = write_request(
             chat, target.model, stream=stream, set_params=target.set_params, drop_params=target.drop_params
         )
-        headers = [("content-type", "application/json"), *self.credential(secret)]
         return ProviderRequest("/chat", headers, written.body, written.dropped)
 
     def credential(self, secret: Secret | None) -> list[tuple[str, str]]:
@@ -79,6 +82,8 @@ class CohereProvider:
 
     def completion(self, body: bytes, facts: RequestFacts) -> Completion | Failure:
         """A 2xx body as a completion, or the Failure that it is in truth."""
+        if facts.asks == "embeddings":
+            return read_embeddings(body, self._failure_inside, facts)
         return read_completion(body, self._failure_inside)
 
     def reader(self, facts: RequestFacts) -> CohereReader:
