@@ -12,12 +12,19 @@ import click
 from bench import report
 from bench.machine import BenchError, Cores, check_programs, running_on
 from bench.outages import measure_outages
+from bench.overload import measure_overload
 from bench.planning import measure_planning
 from bench.pools import measure_pools
 from bench.scenarios import QUICK, Bench, Plan, Result
 from bench.scenarios import SCENARIOS as ONE_CORE
 
-SCENARIOS = {**ONE_CORE, "planning": measure_planning, "pools": measure_pools, "outages": measure_outages}
+SCENARIOS = {
+    **ONE_CORE,
+    "planning": measure_planning,
+    "pools": measure_pools,
+    "outages": measure_outages,
+    "overload": measure_overload,
+}
 COMPILED = Path(".venv-compiled/bin/python").absolute()
 """What `scripts/compile` makes."""
 

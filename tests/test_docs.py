@@ -34,13 +34,14 @@ from crossfade.core import (
     price,
     probing,
     schema_cost,
+    shedding,
     siblings,
     validation,
 )
 from crossfade.core.events import AttemptRow, Event, RequestEnded
 from crossfade.core.failure import DISPOSITIONS, FALLBACK_WORDS, FailureReason, FallBack, HealthEffect, Origin, Retry
 from crossfade.core.policy import BreakerPolicy, HealthPolicy, RetryPolicy, StreamPolicy
-from crossfade.edge import auth, intake, models
+from crossfade.edge import app, auth, intake, models
 from crossfade.engine import engine, probes, relay
 from crossfade.providers.compatible import VENDORS
 from crossfade.simulator.faults import FAULTS, Step
@@ -74,16 +75,8 @@ SIMULATOR = page("simulator.md")
 POLICIES = [
     page(f"policies/{name}.md")
     for name in (
-        "fallback",
-        "streams",
-        "validation",
-        "timeouts",
-        "health",
-        "limits",
-        "pools",
-        "routing",
-        "hedging",
-        "retry",
+        *("fallback", "streams", "validation", "timeouts", "health", "limits", "pools", "routing", "hedging", "retry"),
+        "overload",
     )
 ]
 MIGRATE = [page(f"migrate/{name}.md") for name in ("openrouter", "direct", "langchain", "agents")]
@@ -189,6 +182,7 @@ FIXED = {
     "policies/hedging.md": Fixed(modules=(load,)),
     "policies/pools.md": Fixed(modules=(balancer, load, price)),
     "policies/routing.md": Fixed(modules=(price,)),
+    "policies/overload.md": Fixed(modules=(shedding, engine, app)),
     "policies/retry.md": Fixed(
         MappingProxyType({RetryPolicy: frozenset({"max_wait", "delay", "max_attempts", "budget_ratio"})}),
         (budget, dispatch),

@@ -104,11 +104,13 @@ class Gateway:
             board=board,
             recorder=recorder,
             loop=loop,
+            overload=config.overload,
         )
         extra_keys = tuple(extra_keys)
         gate = _gate(config, extra_keys)
         runners = engine.runners
         status = Status(board, version=config.version, program=crossfade.__version__, under_way=lambda: len(runners))
+        status.shedding = engine.shedding
         app = App(engine, Directory(config), gate, status)
         gateway = cls(config, app, status, Injection(chaos, config, loop.time), extra_keys, health)
         if is_listening:
@@ -137,9 +139,14 @@ class Gateway:
         self._listeners.append(await _listener(self.config, "admin", server.admin, admin, Limits()))
 
     @property
+    def listener(self) -> Listener:
+        """That of the data plane."""
+        return self._listeners[0]
+
+    @property
     def port(self) -> int:
         """Where the data plane listens."""
-        return self._listeners[0].port
+        return self.listener.port
 
     @property
     def admin_port(self) -> int:
@@ -170,6 +177,7 @@ class Gateway:
                 self.board.forget(name)
         self.board.configure(config.routes.values(), self._health)
         self.engine.upstreams = upstreams
+        self.engine.shedding.retune(config.overload)
         self.prober.configure(config.routes.values(), config.probes)
         self.app.intake = Intake(Directory(config))
         self.app.gate = _gate(config, self._extra_keys)

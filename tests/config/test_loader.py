@@ -423,3 +423,16 @@ def test_vendors_of_the_program_fit() -> None:
         environ.update(dict.fromkeys(row.env, "k"))
     config = load_config(None, environ, ROWS)
     assert {"openai", "anthropic", "gemini"} <= config.providers.keys()
+
+
+def test_a_rule_without_a_fallback_and_a_bound_without_prices_are_warned_of(folder: Folder) -> None:
+    config = folder.load(
+        "providers: {openai: {}, anthropic: {}}\n"
+        "routes:\n  r:\n    chain: [openai/unknown, anthropic/unknown]\n    max_cost: 2x\n"
+        "    rules: [{name: alone, when: {tools: true}, chain: [openai/unknown]}]"
+    )
+    assert "rule 'alone' of route 'r' has one target: nothing to fall back to" in config.warnings
+    assert (
+        "route 'r' has max_cost, which bounds nothing without prices: openai/unknown, anthropic/unknown"
+        in config.warnings
+    )

@@ -51,14 +51,15 @@ def asked(port: int, method: str, path: str, body: object = None, **headers: str
 
 
 @contextlib.asynccontextmanager
-async def opened(tmp_path: Path, simulator: ProviderSimulator) -> AsyncIterator[Gateway]:
-    """A gateway of two providers."""
+async def opened(tmp_path: Path, simulator: ProviderSimulator, more: str = "") -> AsyncIterator[Gateway]:
+    """A gateway of two providers; `more` are further lines of its configuration."""
     file = tmp_path / "crossfade.yaml"
     one, two = (simulator.base_url("openai", name) for name in ("one", "two"))
     file.write_text(
         "server: {listen: 127.0.0.1:0, admin: 127.0.0.1:0}\n"
         f'providers: {{one: {{dialect: openai, base_url: "{one}"}}, two: {{dialect: openai, base_url: "{two}"}}}}\n'
         "routes: {chat: {chain: [one/model, two/model], retry: {delay: 0}, silence_timeout: 2s}}\n"
+        f"{more}\n"
     )
     async with await Gateway.open(load_config(file, {}, VENDORS), {}, Forgetful()) as gateway:
         yield gateway

@@ -207,6 +207,7 @@ class Bench:
     """One connection without a socket, for tests that feed it bytes one way and another."""
 
     is_draining = False
+    receiving = 0
 
     def __init__(self, handler: Recorder, limits: Limits | None = None):
         self.handler, self.limits = handler, limits or Limits()

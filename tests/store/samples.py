@@ -18,6 +18,7 @@ from crossfade.core.events import (
     FallbackTriggered,
     ProviderProbed,
     RequestEnded,
+    RequestsShed,
     RungDefective,
     StreamCommitted,
     TargetEjected,
@@ -97,6 +98,7 @@ def others(at: float = NOON) -> tuple[Event, ...]:
             id="cf-0a1b2c3d4e-9", at=at + 6, route="chat", target=ANTHROPIC, reason="invalid_request", status=400
         ),
         ProviderProbed(at=at + 7, provider="openai", key=0, is_well=False, detail="timeout: no answer in 5 s"),
+        RequestsShed(at=at + 8, shortage="delay", count=70),
     )
 
 

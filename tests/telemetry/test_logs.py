@@ -102,6 +102,7 @@ def test_what_is_said_of_health() -> None:
         "WARNING defective rung route=chat target=anthropic/claude-opus-5 reason=invalid_request status=400"
         " request=cf-0a1b2c3d4e-9",
         'WARNING probe failed provider=openai key=0 detail="timeout: no answer in 5 s"',
+        "WARNING requests shed shortage=delay count=70",
     ]
 
 

@@ -17,6 +17,7 @@ from crossfade.core.events import (
     FallbackTriggered,
     ProviderProbed,
     RequestEnded,
+    RequestsShed,
     RungDefective,
     StreamCommitted,
     TargetEjected,
@@ -33,6 +34,7 @@ KINDS: dict[str, type] = {
     "returned": TargetReturned,
     "defect": RungDefective,
     "probe": ProviderProbed,
+    "shed": RequestsShed,
 }
 _SKIPS = {"breaker open": "breaker_open", "on trial": "trial_in_flight"}
 REASONS = (*(reason.value for reason in FailureReason), *_SKIPS.values(), "drained", "max_cost", SLOW_TRIAL, HEDGED)
@@ -105,6 +107,8 @@ def _targets(event: Event) -> tuple[str, ...]:
         return tuple(row.target for row in event.attempts)
     if isinstance(event, FallbackTriggered):
         return (event.source, event.target)
+    if isinstance(event, RequestsShed):
+        return ()
     return (event.provider,) if isinstance(event, ProviderProbed) else (event.target,)
 
 

@@ -15,6 +15,7 @@ from crossfade.core.events import (
     FallbackTriggered,
     ProviderProbed,
     RequestEnded,
+    RequestsShed,
     RungDefective,
     StreamCommitted,
     TargetEjected,
@@ -22,6 +23,7 @@ from crossfade.core.events import (
 
 HEADINGS = ("TIME (UTC)", "REQUEST", "ROUTE", "SERVED BY", "STATUS", "LATENCY", "WALK")
 CALLER_LEFT = 499
+_SHORTAGES = {"requests": "under way", "bytes": "held back", "delay": "to do"}
 
 Row = tuple[str, ...]
 
@@ -121,6 +123,8 @@ def _words(event: Event) -> str:
     if isinstance(event, RungDefective):
         said = "".join(f" {part}" for part in (event.status, event.code) if part is not None)
         return f"defect of {event.target}: {event.reason}{said}"
+    if isinstance(event, RequestsShed):
+        return f"{count(event.count, 'request')} refused at once: too much {_SHORTAGES[event.shortage]}"
     if isinstance(event, ProviderProbed):
         found = "can be reached again" if event.is_well else event.detail
         return f"probe: {event.provider} with its key {event.key}, {found}"

@@ -60,6 +60,13 @@ def _of_provider(provider: ProviderConfig) -> Iterator[str]:
 
 
 def _of_route(route: Route) -> Iterator[str]:
+    for rule in route.rules:
+        if len(rule.chain) == 1:
+            yield f"rule {rule.name!r} of route {route.name!r} has one target: nothing to fall back to"
+    if route.max_cost is not None:
+        unpriced = dict.fromkeys(rung.name for rung in route.every_rung() if rung.targets[0].price_in is None)
+        if unpriced:
+            yield f"route {route.name!r} has max_cost, which bounds nothing without prices: {', '.join(unpriced)}"
     if len(route.chain) == 1:
         yield f"route {route.name!r} has one target: nothing to fall back to"
         return

@@ -17,6 +17,7 @@ from crossfade.config.schema import (
     GatewayKeyFile,
     LimitsFile,
     ModelFile,
+    OverloadFile,
     ProbesFile,
     ProviderFile,
     ServerFile,
@@ -25,7 +26,7 @@ from crossfade.config.schema import (
 from crossfade.config.secrets import MIN_KEY_LENGTH, ApiKey, SecretRef, hash_key
 from crossfade.config.settings import GatewayKey, ModelSettings, ProviderConfig, ServerConfig, ServerLimits
 from crossfade.core.exchange import Ability
-from crossfade.core.policy import ProbePolicy, TimeoutPolicy
+from crossfade.core.policy import OverloadPolicy, ProbePolicy, TimeoutPolicy
 from crossfade.core.residency import Residence
 from crossfade.core.target import Vendor
 
@@ -239,6 +240,12 @@ def server_of(file: ServerFile, has_keys: bool, problems: Problems) -> ServerCon
     if file.auth == "none" and has_keys:
         problems.add(("server", "auth"), "is none, so that gateway_keys would be ignored; remove one of the two")
     return ServerConfig(listen=listen, admin=admin, auth=file.auth or "auto")
+
+
+def overload_of(file: OverloadFile) -> OverloadPolicy:
+    """What is taken on at most, with the defaults."""
+    given = {name: value for name, value in msgspec.structs.asdict(file).items() if value is not None}
+    return OverloadPolicy(**given)
 
 
 def probes_of(file: ProbesFile) -> ProbePolicy:

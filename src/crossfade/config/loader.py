@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from crossfade.config.advice import notes_of, warnings_of
-from crossfade.config.build import ProviderBuilder, limits_of, probes_of, server_of
+from crossfade.config.build import ProviderBuilder, limits_of, overload_of, probes_of, server_of
 from crossfade.config.catalogue import Facts, facts_of
 from crossfade.config.chains import ChainBuilder
 from crossfade.config.lines import MAX_BYTES, read_document
@@ -125,6 +125,7 @@ def _build(
         ),
         log=LogConfig(format=shape.log.format, level=shape.log.level),
         limits=limits_of(shape.limits),
+        overload=overload_of(shape.overload),
         probes=probes_of(shape.probes),
         facts=facts,
     )

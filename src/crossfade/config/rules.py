@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from crossfade.config.problems import Path, Problems, dotted
@@ -57,8 +58,10 @@ class RuleConditions:
             if file.zone is not None and not self._problems.has((*path, "hours")):
                 self._problems.add((*path, "zone"), "is for `hours`, and there are none; remove it")
             return None
+        if file.zone in (None, "UTC"):  # which is there also where no time zones are
+            return Hours(*file.hours, UTC)
         try:
-            zone = ZoneInfo(file.zone or "UTC")
+            zone = ZoneInfo(str(file.zone))
         except (ZoneInfoNotFoundError, ValueError, OSError):
             message = f"{file.zone!r} is no time zone that this system knows; write it as in Europe/Berlin"
             self._problems.add((*path, "zone"), f"{message}, and see that `tzdata` is installed")

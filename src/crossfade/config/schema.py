@@ -440,6 +440,25 @@ class LimitsFile(Block, frozen=True, kw_only=True):
         Count | None,
         Key("10000", "Connections of a listener; at most half of the files that the process may have open."),
     ] = None
+    bodies_bytes: Annotated[
+        Size | None, Key("512MiB", "All bodies that are being received together; what would be more is answered 503.")
+    ] = None
+
+
+class OverloadFile(Block, frozen=True, kw_only=True):
+    """`overload`: what the gateway takes on at most."""
+
+    max_requests: Annotated[
+        Count | None, Key("5000", "Requests under way; more are answered 503 at once, with `retry-after`.")
+    ] = None
+    max_delay: Annotated[
+        Duration | None,
+        Key(
+            "10ms",
+            "How late its clock may run for a tenth of a second, before a share of new requests is answered 503. 0: no"
+            " request is.",
+        ),
+    ] = None
 
 
 class ProbesFile(Block, frozen=True, kw_only=True):
@@ -500,4 +519,5 @@ class FileShape(Block, frozen=True, kw_only=True):
     journal: Annotated[JournalFile, Key("", "The record of every request and attempt.")] = JournalFile()
     log: Annotated[LogFile, Key("", "What is printed.")] = LogFile()
     limits: Annotated[LimitsFile, Key("", "What one application may take of the server.")] = LimitsFile()
+    overload: Annotated[OverloadFile, Key("", "What the gateway takes on at most.")] = OverloadFile()
     probes: Annotated[ProbesFile, Key("", "What is found out of providers beside traffic.")] = ProbesFile()

@@ -15,7 +15,7 @@ from crossfade.config.catalogue import Facts, facts_of
 from crossfade.config.leaves import Address
 from crossfade.config.secrets import SecretRef
 from crossfade.core.exchange import Ability
-from crossfade.core.policy import ProbePolicy, RoutePolicy, TimeoutPolicy
+from crossfade.core.policy import OverloadPolicy, ProbePolicy, RoutePolicy, TimeoutPolicy
 from crossfade.core.residency import Residence
 from crossfade.core.target import Route, Rung, Vendor
 
@@ -43,6 +43,7 @@ class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
     idle_timeout: float = 75.0
     write_timeout: float = 60.0
     max_connections: int = 10_000
+    bodies_bytes: int = 512 * 1024 * 1024
 
 
 class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,6 +122,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     journal: JournalConfig
     log: LogConfig = LogConfig()
     limits: ServerLimits = ServerLimits()
+    overload: OverloadPolicy = OverloadPolicy()
     probes: ProbePolicy = ProbePolicy()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()

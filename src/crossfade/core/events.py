@@ -144,6 +144,15 @@ class ProviderProbed(msgspec.Struct, frozen=True, kw_only=True, tag="probe", tag
     detail: str = ""
 
 
+class RequestsShed(msgspec.Struct, frozen=True, kw_only=True, tag="shed", tag_field="event"):
+    """New requests were refused at once for want of `shortage` (requests, bytes, delay), `count` of them since the last
+    such line; none of them has a row of its own."""
+
+    at: float
+    shortage: str
+    count: int
+
+
 Event = (
     RequestEnded
     | StreamCommitted
@@ -153,4 +162,5 @@ Event = (
     | TargetReturned
     | RungDefective
     | ProviderProbed
+    | RequestsShed
 )

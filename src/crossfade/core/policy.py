@@ -103,6 +103,15 @@ class HealthPolicy(msgspec.Struct, frozen=True, kw_only=True):
     breaker: BreakerPolicy = BreakerPolicy()
 
 
+class OverloadPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker takes on at most."""
+
+    max_requests: int = 5_000
+    """Requests under way."""
+    max_delay: float = 0.01
+    """Seconds that its clock may run late before it refuses a share of new requests; 0: it never does."""
+
+
 class ProbePolicy(msgspec.Struct, frozen=True, kw_only=True):
     """What is found out beside traffic."""
 

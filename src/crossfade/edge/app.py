@@ -17,6 +17,7 @@ from crossfade.core.dispatch import Dispatch
 from crossfade.core.errors import Overloaded, RequestError
 from crossfade.core.exchange import RequestFacts
 from crossfade.core.planner import plan
+from crossfade.core.shedding import Shortage
 from crossfade.core.target import Target
 from crossfade.core.walk import Walk
 from crossfade.edge.affinity import preference
@@ -39,10 +40,16 @@ from crossfade.engine.record import Job
 from crossfade.engine.runner import Runner
 from crossfade.engine.under_way import UnderWay
 from crossfade.http1.downstream import Downstream
+from crossfade.http1.head import Fields, rendered_fields
 from crossfade.http1.request import Handler, Request
 
 MAX_HELD: Final = 512 * 1024 * 1024
-"""Bytes of answers that all requests together may hold back; above it new requests are shed."""
+"""Bytes of bodies, and of answers held back, of all requests together; above it new requests are shed."""
+_SHED_WORDS: Final[dict[Shortage, str]] = {
+    "requests": "The gateway has as many requests under way as it may; try again in a moment.",
+    "bytes": "The gateway holds back as much as it may of other answers; try again in a moment.",
+    "delay": "The gateway has more to do than it can; try again in a moment.",
+}
 
 
 class _Let:
@@ -77,6 +84,7 @@ class App(Handler):
         self._models = Models(directory)
         self._prefix = f"cf-{os.urandom(5).hex()}-"
         self._count = 0
+        self._refusals: dict[tuple[str, Shortage], tuple[str, bytes]] = {}
 
     # --- the listener's handler ------------------------------------------------------------------------------
 
@@ -84,7 +92,11 @@ class App(Handler):
         """Answers at once what needs no body: probes, wrong paths, wrong methods, wrong keys."""
         let = request.head.note
         if type(let) is _Let and let.gate is self.gate:  # the same head as before
-            request.handler_state = let
+            shortage = self._shortage(request)
+            if shortage is None:
+                request.handler_state = let
+            else:
+                self._shed(request, let.endpoint.dialect, shortage)
             return
         path = request.path
         if path in _PROBES:
@@ -97,6 +109,10 @@ class App(Handler):
         if request.method != "POST":
             self._refuse_method(request)
             return
+        shortage = self._shortage(request)
+        if shortage is not None:
+            self._shed(request, endpoint.dialect, shortage)
+            return
         try:
             key = self.gate.admit(request.headers, request.peer[0], request.received_at)
         except RequestError as error:
@@ -106,6 +122,22 @@ class App(Handler):
             self._refuse(request, 415, "The body must be `application/json`.", code="unsupported_media_type")
             return
         request.head.note = request.handler_state = _Let(self.gate, endpoint, Caller.of(request.headers, key))
+
+    def _shortage(self, request: Request) -> Shortage | None:
+        engine = self.engine
+        overdue = request.received_at - engine.tick_due
+        return engine.shedding.shortage(len(engine.runners), engine.held, MAX_HELD, overdue)
+
+    def _shed(self, request: Request, dialect: CallerDialect, shortage: Shortage) -> None:
+        """Refuses by the head alone. While this is done thousands of times a second, it must cost next to nothing."""
+        self.engine.shedding.note_refused(shortage)
+        ready = self._refusals.get((dialect.name, shortage))
+        if ready is None:
+            error = Overloaded(_SHED_WORDS[shortage])
+            headers, body = problem_of(dialect, error)
+            fields = rendered_fields([*headers, ("retry-after", str(error.retry_after))])
+            ready = self._refusals[dialect.name, shortage] = (fields.text, body)
+        request.respond(503, Fields(f"{ready[0]}x-request-id: {self._new_id()}\r\n"), ready[1])
 
     def _refuse_method(self, request: Request) -> None:
         """A client that would rather speak WebSocket goes on by HTTP at once where it is told so by 426; after another
@@ -135,6 +167,10 @@ class App(Handler):
         if request.method not in METHODS:
             message = f"{request.path} takes {', '.join(METHODS)}, not {request.method}."
             self._refuse(request, 405, message, code="method_not_allowed", more=(("allow", ", ".join(METHODS)),))
+            return
+        shortage = self._shortage(request)
+        if shortage is not None:
+            self._shed(request, CHAT, shortage)
             return
         try:
             key = self.gate.admit(request.headers, request.peer[0], request.received_at)
@@ -188,7 +224,8 @@ class App(Handler):
             request.handler_state.on_pressure(is_pressed)
 
     def problem(self, status: int, message: str, path: str) -> tuple[list[tuple[str, str]], bytes]:
-        return problem(_dialect_of(path), status, message)
+        headers, body = problem(_dialect_of(path), status, message)
+        return ([*headers, ("retry-after", "1")] if status == 503 else headers), body
 
     def _refuse(
         self, request: Request, status: int, message: str, *, code: str, more: Sequence[tuple[str, str]] = ()
@@ -233,8 +270,6 @@ class App(Handler):
         self, endpoint: Endpoint, body: bytes, caller: Caller, received_at: float, downstream: Downstream
     ) -> Runner:
         """Begins a request, whichever way it came in. Raises RequestError."""
-        if self.engine.held > MAX_HELD:
-            raise Overloaded("The gateway holds back as much as it may of other answers; try again in a moment.")
         inbound = endpoint.read(body, caller)
         facts, ours = inbound.facts, inbound.ours
         admitted = self.intake.admit(ours, facts, caller, body)

@@ -13,6 +13,7 @@ import msgspec
 
 from crossfade.core.health import HealthBoard
 from crossfade.core.probing import Probing
+from crossfade.core.shedding import Shedding
 from crossfade.core.standing import Out, TargetView
 from crossfade.http1.request import Request
 
@@ -32,6 +33,7 @@ class Status:
         self._started_at = time.time()
         self.is_draining = False
         self.probing: Callable[[], Probing] | None = None
+        self.shedding: Shedding | None = None
 
     def answer(self, request: Request) -> None:
         if request.method not in ("GET", "HEAD"):
@@ -53,6 +55,7 @@ class Status:
             "configuration": self.configuration,
             "started_at": self._started_at,
             "requests_under_way": self._under_way(),
+            "let_in": None if self.shedding is None else round(self.shedding.share, 3),
             "targets": {key: _shown(view, now) for key, view in views.items()},
             "probes": None if self.probing is None else _probes(self.probing(), now),
         }

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from crossfade.core.balancer import Balancer
 from crossfade.core.budget import RetryBudget
+from crossfade.core.events import RequestsShed
 from crossfade.core.health import HealthBoard
+from crossfade.core.policy import OverloadPolicy
+from crossfade.core.shedding import Shedding
 from crossfade.engine.headers import AnswerHeaders
 from crossfade.engine.ports import Recorder
 from crossfade.engine.targets import Upstreams
@@ -23,8 +27,17 @@ if TYPE_CHECKING:
 TICK: Final = 0.05
 """Seconds between two looks at the limits of what is under way: the precision of every timer."""
 
+BUSY_TICK: Final = 0.01
+"""The same while only a share of new requests is let in."""
+
 HELD_LOOK: Final = 0.5
 """Seconds between two counts of what is held back."""
+
+SHED_LOOK: Final = 1.0
+"""Seconds between two lines on record about requests that were refused."""
+
+
+_OVERLOAD: Final = OverloadPolicy()
 
 
 class Engine:
@@ -43,6 +56,7 @@ class Engine:
         recorder: Recorder,
         loop: asyncio.AbstractEventLoop,
         draw: Callable[[], float] | None = None,
+        overload: OverloadPolicy = _OVERLOAD,
     ):
         self.transport = transport
         self.upstreams = upstreams
@@ -50,11 +64,14 @@ class Engine:
         self.recorder = recorder
         self.draw = draw or random.Random().random
         self.balancer = Balancer(board, self.draw)
+        self.shedding = Shedding(overload, self.draw)
         self.headers = AnswerHeaders()
         self.runners: set[UnderWay] = set()
         self.draining: dict[Relay, float] = {}
         self.held = 0  # bytes of answers that are held back, as of the last look
         self._held_due = 0.0
+        self._shed_due = 0.0
+        self.tick_due = float("inf")  # when the next look is due; while nothing is under way, never
         self._budgets: dict[str, RetryBudget] = {}
         self._loop = loop
         self._ticker: asyncio.TimerHandle | None = None
@@ -82,11 +99,17 @@ class Engine:
 
     def _arm(self) -> None:
         if self._ticker is None:
-            self._ticker = self._loop.call_later(TICK, self._tick)
+            pace = TICK if self.shedding.share == 1.0 else BUSY_TICK
+            self.tick_due = perf_counter() + pace
+            self._ticker = self._loop.call_later(pace, self._tick)
 
     def _tick(self) -> None:
         self._ticker = None
         now = perf_counter()
+        self.shedding.note_delay(now - self.tick_due, now)
+        if now >= self._shed_due:
+            self._shed_due = now + SHED_LOOK
+            self._tell_shed()
         for runner in [r for r in self.runners if r.due <= now]:
             try:
                 runner.on_tick(now)
@@ -103,6 +126,13 @@ class Engine:
             self._arm()
         else:
             self.held = 0
+            self.tick_due = float("inf")
+            self.shedding.rest()
+            self._tell_shed()
+
+    def _tell_shed(self) -> None:
+        for shortage, count in self.shedding.take_refused().items():
+            self.recorder.tell(RequestsShed(at=time.time(), shortage=shortage, count=count))
 
     def report(self, error: Exception) -> None:
         """Tells the loop's exception handler of a fault of ours."""

@@ -130,8 +130,10 @@ class Runner(UnderWay):
 
     @property
     def held(self) -> int:
-        """Bytes of answers that this request holds back, or has not yet got rid of."""
-        return sum([relay.held for relay in self._relays.values()]) + self.downstream.unsent
+        """Bytes of the request's body, and of answers that it holds back or has not yet got rid of."""
+        asked = self.dispatch.walk.request
+        body = len(asked) if isinstance(asked, bytes) else 0
+        return sum([relay.held for relay in self._relays.values()]) + self.downstream.unsent + body
 
     # --- steps -----------------------------------------------------------------------------------------------
 

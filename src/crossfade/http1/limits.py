@@ -19,3 +19,4 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     idle_timeout: float = 75.0  # between an answer and the next request
     write_timeout: float = 60.0  # unsent bytes of which the client takes none; then it is gone
     max_connections: int = 10_000  # of a listener; more are answered 503
+    bodies_bytes: int = 512 * 1024 * 1024  # of all bodies that are being received; what would be more is answered 503

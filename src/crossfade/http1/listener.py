@@ -38,7 +38,8 @@ def _within_descriptors(limits: Limits) -> Limits:
 class Listener:
     """Accepts connections until it is drained or closed. Made by `open`.
 
-    `limits`, `handler`, `outbox` and `is_draining` are read by the connections, `add` and `remove` called by them.
+    `limits`, `handler`, `outbox` and `is_draining` are read by the connections, `add` and `remove` called by them; they
+    count in `receiving` the bytes of bodies that are not yet whole.
     `before_pieces` is called before pieces of streamed answers are written.
     """
 
@@ -52,6 +53,7 @@ class Listener:
     ):
         self.handler, self.limits = handler, _within_descriptors(limits)
         self.is_draining = False
+        self.receiving = 0
         self._is_closed = False
         self._tick_time = tick
         self._connections: set[ServerConnection] = set()

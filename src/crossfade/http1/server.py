@@ -78,6 +78,8 @@ class Connections(Protocol):
     handler: Handler
     is_draining: bool
     outbox: Outbox
+    receiving: int
+    """Bytes of bodies that are not yet whole."""
 
     def add(self, connection: ServerConnection) -> bool:
         """Counts the connection in; False if there are too many."""
@@ -191,6 +193,7 @@ class ServerConnection(Answering, Sender):
         self._state = _CLOSING
         self._owner.remove(self)
         self._tell_gone()
+        self._drop_body()
         self._buffer = b""
         self._posted.clear()
 
@@ -350,6 +353,9 @@ class ServerConnection(Answering, Sender):
         self._request = request = Request(head, self, self._head_began)
         body_end = end + length
         if length == CHUNKED or body_end > len(buffer):
+            if self._owner.receiving + max(0, length) > self._limits.bodies_bytes:
+                self._refuse(BadMessage(503, "the gateway receives as much as it may; try again in a moment"))
+                return
             self._begin_body(head, request, buffer[end:])
             return
         self._begin_work(buffer[body_end:])
@@ -389,8 +395,9 @@ class ServerConnection(Answering, Sender):
         self._on_body_bytes(data)
 
     def _on_body_bytes(self, data: bytes) -> None:
+        before = len(self._body)
         if self._chunks is None:
-            missing = self._length - len(self._body)
+            missing = self._length - before
             self._body += data if len(data) <= missing else data[:missing]
             is_whole, rest = len(data) >= missing, data[missing:]
         else:
@@ -398,10 +405,14 @@ class ServerConnection(Answering, Sender):
                 self._body += self._chunks.feed(data)
                 if len(self._body) > self._limits.body_bytes:
                     raise BadMessage(413, f"the request body is longer than {self._limits.body_bytes} bytes")
+                if self._owner.receiving + len(self._body) - before > self._limits.bodies_bytes:
+                    raise BadMessage(503, "the gateway receives as much as it may; try again in a moment")
             except BadMessage as bad:
+                self._owner.receiving += len(self._body) - before
                 self._refuse(bad)
                 return
             is_whole, rest = self._chunks.is_complete, self._chunks.rest
+        self._owner.receiving += len(self._body) - before
         if not is_whole:
             self._await_body()
             return
@@ -412,6 +423,11 @@ class ServerConnection(Answering, Sender):
             request.body = body
             self._call(self._handler.on_request, request)
 
+    def _drop_body(self) -> None:
+        if self._body:
+            self._owner.receiving -= len(self._body)
+            self._body = bytearray()
+
     def _await_body(self) -> None:
         limits = self._limits
         earned = self._body_began + limits.body_timeout + len(self._body) / limits.body_rate
@@ -421,8 +437,7 @@ class ServerConnection(Answering, Sender):
         self._state = _WORK
         self._buffer = b""
         self._chunks = None
-        if self._body:
-            self._body = bytearray()
+        self._drop_body()
         self._dropped = 0
         self.due = self._head_began + self._limits.write_timeout / 4
         if rest:
@@ -482,8 +497,7 @@ class ServerConnection(Answering, Sender):
         self._state = _LINGER
         self._dropped = 0
         self._buffer = b""
-        if self._body:
-            self._body = bytearray()
+        self._drop_body()
         self.due = perf_counter() + LINGER_TIME
         self.flush()
         self._transport.write_eof()

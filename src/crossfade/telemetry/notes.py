@@ -15,6 +15,7 @@ from crossfade.core.events import (
     FallbackTriggered,
     ProviderProbed,
     RequestEnded,
+    RequestsShed,
     RungDefective,
     StreamCommitted,
     TargetEjected,
@@ -129,6 +130,11 @@ def _on_probe(event: ProviderProbed) -> Note:
     return Note("warning", "probe failed", (*kind, ("detail", event.detail)), kind)
 
 
+def _on_shed(event: RequestsShed) -> Note:
+    kind = (("shortage", event.shortage),)
+    return Note("warning", "requests shed", (*kind, ("count", event.count)), kind)
+
+
 _NOTES: dict[type, Callable[[Any], Note]] = {
     RequestEnded: _on_request,
     StreamCommitted: _on_commit,
@@ -138,4 +144,5 @@ _NOTES: dict[type, Callable[[Any], Note]] = {
     TargetReturned: _on_returned,
     RungDefective: _on_defect,
     ProviderProbed: _on_probe,
+    RequestsShed: _on_shed,
 }
