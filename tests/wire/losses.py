@@ -801,7 +801,22 @@ def _cohere_texts(message: Message) -> Message:
     texts = [part for part in message.parts if part != TextPart("")]
     if message.tool_calls and texts:
         texts = [TextPart("".join(part.text for part in texts if isinstance(part, TextPart)))]
+    if message.role == "tool" and not texts:
+        texts = [TextPart("(empty)")]
     return _replace(message, parts=tuple(texts))
+
+
+def _plain(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def _cohere_names(request: ChatRequest, model: str) -> ChatRequest:
+    request = _on_tool(lambda tool: _replace(tool, name=_plain(tool.name)))(request, model)
+    request = _on_call(lambda call: ToolCall(call.id, _plain(call.name), call.arguments))(request, model)
+    choice = request.tool_choice
+    if choice is None or choice.name is None:
+        return request
+    return _replace(request, tool_choice=ToolChoice(choice.mode, _plain(choice.name)))
 
 
 def _cohere_media(part: Part) -> Part:
@@ -845,10 +860,7 @@ def _cohere_format(request: ChatRequest, model: str) -> ChatRequest:
     if output.schema is not None:
         words = _JSON_SCHEMA + output.schema.decode()
         words += f"\n\n{output.description}" if output.description else ""
-    messages = list(request.messages)
-    place = next((at for at, message in enumerate(messages) if message.role != "system"), len(messages))
-    messages.insert(place, Message(role="system", parts=(TextPart(words),)))
-    return _replace(request, output=None, messages=tuple(messages))
+    return _instructed(request, words)
 
 
 def _is_old_command(model: str) -> bool:
@@ -903,12 +915,16 @@ def _cohere_sampling(request: ChatRequest, model: str) -> ChatRequest:
         return value if value is None else min(value, most)
 
     penalties = {name: within(name, 1.0) or None for name in _PENALTIES}
+    if all(penalties.values()):
+        penalties["presence_penalty"] = None
     return _replace(request, temperature=within("temperature", 1.0), top_k=within("top_k", 500), **penalties)
 
 
 def _cohere_sampling_lost(before: ChatRequest, after: ChatRequest, model: str) -> Iterable[str]:
     for name in _SAMPLING:
-        if getattr(before, name) and getattr(before, name) != getattr(after, name):
+        if getattr(before, name) and getattr(after, name) is None:
+            yield name
+        elif getattr(before, name) and getattr(before, name) != getattr(after, name):
             yield f"{name}>{getattr(after, name):g}"
 
 
@@ -956,12 +972,14 @@ COHERE: Final = Dialect(
         Loss("a refusal of earlier turns", _REFUSAL_AS_TEXT),
         Loss("a text of nothing, the border between texts before calls", _on_message(_cohere_texts)),
         Loss("`name` of a message", _NAMES_DROPPED, ("messages.name",)),
+        Loss("the place of system messages", _on_messages(_system_first)),
         Loss("messages without content", _on_messages(lambda messages: [
-            one for one in messages if one.role == "tool" or one.parts or one.tool_calls])),
+            one for one in messages if one.parts or one.tool_calls])),
+        Loss("signs in names of tools that are refused", _cohere_names),
         Loss("the type of a text file, the name of an image in a file", _on_part(_cohere_media)),
         Loss(
-            "the format beside tools or documents or where the schema does not allow it; its name, description and"
-            " `strict`",
+            "the format beside tools or documents or where the schema does not allow it; its name, description,"
+            " `strict` and bounds",
             _cohere_format,
             _format_or_json_lost,
         ),
@@ -975,8 +993,8 @@ COHERE: Final = Dialect(
         Loss("`strict` of a tool where another one is not, or where nothing is required", _cohere_strict, _strict_lost),
         Loss("more than five stop sequences", lambda request, _: _replace(request, stop=request.stop[:5]), ("stop>5",)),
         Loss("`reasoning_effort` that the model does not have", _cohere_effort, _cohere_effort_lost),
-        Loss("`temperature` and penalties above 1, `top_k` above 500, penalties of 0", _cohere_sampling,
-             _cohere_sampling_lost),
+        Loss("`temperature` and penalties above 1, `top_k` above 500, a second penalty, penalties of 0",
+             _cohere_sampling, _cohere_sampling_lost),
         Loss("`top_p` above 0.99", lambda request, _: request if request.top_p is None else _replace(
             request, top_p=min(request.top_p, 0.99))),
         Loss("a negative `seed`", lambda request, _: _replace(

@@ -21,11 +21,13 @@ from crossfade.providers.secrecy import Secrets
 from crossfade.wire.cohere import CohereReader, read_completion
 from crossfade.wire.cohere_embeddings import read_embeddings, write_embeddings
 from crossfade.wire.cohere_request import write_request
+from crossfade.wire.cohere_tools import own_names
 from crossfade.wire.openai_embeddings import EmbeddingsInbound
 
-_LIMITED: Final = re.compile(r"\blimited to [\d,]+ api calls ?/ ?(month|minute)")
+_USED_UP: Final = re.compile(r"\blimited to [\d,]+ api calls ?/ ?month")
 """Of a trial key: "You are using a Trial key, which is limited to 1000 API calls / month."; by the minute it is a rate
 limit in the same words."""
+_BY_THE_MINUTE: Final = re.compile(r"(?:/ ?|\bper )minute\b")
 
 
 class CohereProvider:
@@ -84,11 +86,11 @@ class CohereProvider:
         """A 2xx body as a completion, or the Failure that it is in truth."""
         if facts.asks == "embeddings":
             return read_embeddings(body, self._failure_inside, facts)
-        return read_completion(body, self._failure_inside)
+        return read_completion(body, self._failure_inside, own_names(facts.tools))
 
     def reader(self, facts: RequestFacts) -> CohereReader:
         """A reader for one stream."""
-        return CohereReader(self._failure_inside)
+        return CohereReader(self._failure_inside, own_names(facts.tools))
 
     def _failure_inside(self, body: bytes) -> Failure:
         """The failure of an error that came inside a 200, as a body, as an event or at the end of a generation."""
@@ -97,7 +99,10 @@ class CohereProvider:
 
 def _failure(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     error = read_error(body)
+    message = error.message.lower()
     reason = None
-    if status in (200, 429) and (limited := _LIMITED.search(error.message.lower())) is not None:
-        reason = FailureReason.QUOTA_EXHAUSTED if limited[1] == "month" else FailureReason.RATE_LIMIT
+    if status in (200, 429) and _USED_UP.search(message):
+        reason = FailureReason.QUOTA_EXHAUSTED
+    elif status == 200 and _BY_THE_MINUTE.search(message):
+        reason = FailureReason.RATE_LIMIT
     return failure_of(status, headers, error, reason=reason)
