@@ -983,6 +983,7 @@ COHERE: Final = Dialect(
             _cohere_format,
             _format_or_json_lost,
         ),
+        Loss("nothing but system messages", _on_messages(_system_as_user)),
         Loss("the place of a file of text among the words of the user", _on_messages(_cohere_documents)),
         _EMPTY_ARGUMENTS,
         Loss("`parallel_tool_calls`", _without("parallel_tool_calls"), lambda before, *_: (

@@ -73,6 +73,11 @@ def test_messages_say_their_text_and_the_systems_stand_first() -> None:
     assert not dropped and body["model"] == MODEL and "stream" not in body
 
 
+def test_a_system_message_alone_is_the_users() -> None:
+    body, _ = write(messages=(Message(role="system", parts=(TextPart("Say hi."),)),))
+    assert body["messages"] == [{"role": "user", "content": "Say hi."}]
+
+
 def test_what_is_said_before_calls_is_their_plan() -> None:
     calls = (ToolCall("c_1", "f", '{"a":"é"}'), ToolCall("c_2", "g", ""))
     messages = (

@@ -110,8 +110,8 @@ class _Writer:
         system = _system(self.request.messages)
         if (instruction := self._output(body)) is not None:
             system.append({"type": "text", "text": instruction})
-        if content := _content(system):
-            messages.insert(0, {"role": "system", "content": content})
+        if content := _content(system):  # alone it is what the user asks
+            messages.insert(0, {"role": "system" if messages else "user", "content": content})
         if not messages:
             raise InvalidRequest("`messages` has no content", param="messages")
         body["messages"] = messages
