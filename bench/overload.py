@@ -1,6 +1,6 @@
 """Four times as many requests as a worker can serve: how much it still gets done, and how soon the others hear no.
 
-The requests are streams of 100 events that the upstream, nginx, sends in one go. The load comes from a process of its
+The requests are streams of 200 events that the upstream, nginx, sends in one go. The load comes from a process of its
 own, at its own pace, whether answers come or not. Run as `python -m bench.overload PORT RATE SECONDS` this is that
 process: RATE 0 asks again on each of a few connections as soon as it is answered, which finds out what can be done.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bench.machine import Process
     from bench.scenarios import Bench, Result
 
-EVENTS: Final = 100
+EVENTS: Final = 200
 TIMES: Final = 4
 CLOSED: Final = 64
 """Connections that find out what can be done."""

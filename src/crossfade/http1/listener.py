@@ -6,6 +6,7 @@ It knows nothing of HTTP but that a connection has a `due` time and can be told 
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import socket
 from collections.abc import Callable
@@ -21,7 +22,10 @@ from crossfade.http1.server import Handler, ServerConnection
 TICK = 0.5
 """Seconds between two looks at the connections' `due` times: every limit may be exceeded by as much."""
 
-_BACKLOG = 1024
+_BACKLOG = 4096
+"""Connections that the kernel may hold ready; it takes `net.core.somaxconn` at most. One that finds no room tries again
+after a second, which callers would take for the gateway's slowness."""
+_ACCEPTED_AT_ONCE = 64
 _LAST_WORDS = 1.0
 """Seconds for an answer that says why there is none."""
 
@@ -60,6 +64,9 @@ class Listener:
         self._loop = asyncio.get_running_loop()
         self.outbox = Outbox(self._loop, before_pieces)
         self._server: asyncio.Server | None = None
+        self._sockets: list[socket.socket] = []  # those of the server, to take more than one connection in a turn
+        self._is_accepting = False
+        self._taking: set[asyncio.Task[None]] = set()
         self._ticker: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
 
@@ -87,7 +94,10 @@ class Listener:
 
     async def _listen(self, host: str | None, port: int, sock: socket.socket | None, reuse_port: bool) -> None:
         def accepted() -> asyncio.Protocol:
-            return cast(asyncio.Protocol, ServerConnection(self, self._loop))
+            if not self._is_accepting:
+                self._is_accepting = True
+                self._loop.call_soon(self._accept_more)
+            return self._new_connection()
 
         if sock is not None:
             self._server = await self._loop.create_server(accepted, sock=sock, backlog=_BACKLOG)
@@ -95,7 +105,32 @@ class Listener:
             self._server = await self._loop.create_server(
                 accepted, host, port, backlog=_BACKLOG, reuse_port=reuse_port or None
             )
+        self._sockets = [socket.socket(fileno=os.dup(one.fileno())) for one in self._server.sockets]
         self._ticker = self._loop.call_later(self._tick_time, self._tick)
+
+    def _new_connection(self) -> asyncio.Protocol:
+        return cast(asyncio.Protocol, ServerConnection(self, self._loop))
+
+    def _accept_more(self) -> None:
+        """Takes what else waits. libuv accepts one connection in a turn of its loop: where turns are long and many
+        come, each would wait for as many turns as there are connections before it."""
+        self._is_accepting = False
+        for listening in self._sockets:
+            for _ in range(_ACCEPTED_AT_ONCE):
+                try:
+                    sock, _peer = listening.accept()
+                except OSError:  # none is left; or there are too many open files, which the next one will hear
+                    break
+                task = self._loop.create_task(self._take(sock))
+                self._taking.add(task)
+                task.add_done_callback(self._taking.discard)
+
+    async def _take(self, sock: socket.socket) -> None:
+        try:
+            sock.setblocking(False)
+            await self._loop.connect_accepted_socket(self._new_connection, sock)
+        except OSError:  # it has gone again
+            sock.close()
 
     @property
     def port(self) -> int:
@@ -159,6 +194,9 @@ class Listener:
         if self._server is not None:
             self._server.close()
             self._server = None
+        for listening in self._sockets:
+            listening.close()
+        self._sockets.clear()
 
     async def _until_empty(self) -> None:
         if self._connections:
