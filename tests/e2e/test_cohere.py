@@ -57,6 +57,19 @@ def test_a_plan_and_a_named_tool(simulator: ProviderSimulator) -> None:
     run(main())
 
 
+def test_names_that_cohere_refuses_are_the_callers_again_in_answers(simulator: ProviderSimulator) -> None:
+    async def main() -> None:
+        async with chain_stage(simulator, {"a": "cohere"}) as stage:
+            tool = {"type": "function", "function": {**WEATHER["function"], "name": "get-weather.v2"}}
+            for stream in (False, True):
+                answer = await stage.ask(stream=stream, tools=[tool], tool_choice="required")
+                assert [name for name, _ in answer.calls] == ["get-weather.v2"]
+                sent = stage.counts("a")["requests"][-1]["body"]
+                assert sent["tools"][0]["function"]["name"] == "get_weather_v2"
+
+    run(main())
+
+
 @pytest.mark.parametrize("mode", ["buffered", "streamed"])
 def test_messages_callers_are_answered_in_their_own_form(simulator: ProviderSimulator, mode: str) -> None:
     async def main() -> None:
@@ -75,8 +88,21 @@ def test_messages_callers_are_answered_in_their_own_form(simulator: ProviderSimu
     run(main())
 
 
+@pytest.mark.parametrize("first", ["openai", "responses", "gemini", "bedrock", "cohere"])
+def test_a_cut_stream_of_another_is_gone_on_with(simulator: ProviderSimulator, first: str) -> None:
+    async def main() -> None:
+        async with chain_stage(simulator, {"a": first, "b": "cohere"}, QUICK) as stage:
+            stage.schedule("a", "cut@middle")
+            answer = await stage.ask(stream=True)
+            assert answer.text == TEXT and answer.finishes == ["stop"] and len(answer.extra["joined"]) == 1
+            turns = stage.counts("b")["requests"][-1]["body"]["messages"]
+            assert [turn["role"] for turn in turns][-2:] == ["assistant", "user"]
+
+    run(main())
+
+
 def test_a_generation_that_fails_falls_back(simulator: ProviderSimulator) -> None:
-    """The end of a stream says so in a 200: before any content nothing of it is seen, JSON_SCHEMA or not."""
+    """The end of a stream says so in a 200: before any content nothing of it is seen."""
 
     async def main() -> None:
         async with chain_stage(simulator, {"a": "cohere", "b": "openai"}, QUICK) as stage:

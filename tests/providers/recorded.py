@@ -307,6 +307,12 @@ def _vectors_request(name: str) -> str:
     return ""
 
 
+def _cohere_embeddings_request(name: str) -> str:
+    """Cohere's is made anew of its texts."""
+    test_embeddings.rebuilt_for_cohere(name)
+    return ""
+
+
 def _never(name: str) -> None:
     raise AssertionError(f"{name}: embeddings are not streamed")
 
@@ -337,7 +343,12 @@ APIS: Final[Mapping[tuple[str, str], Spoken | str]] = {
         test_cohere.test_a_recorded_answer_says_what_it_says,
         test_cohere.test_recorded_errors_have_their_reasons,
     ),
-    ("cohere", "embeddings"): "Cohere's own embed is not spoken",
+    ("cohere", "embeddings"): Spoken(
+        _cohere_embeddings_request,
+        test_embeddings.test_a_recorded_request_of_coheres_is_rebuilt_and_its_answer_read,
+        _never,
+        test_embeddings.test_a_recorded_error_has_its_reason,
+    ),
     ("vertex", "embeddings"): "`embedContent` is not spoken, only `batchEmbedContents`",
     ("gemini", "embeddings"): Spoken(
         _vectors_request,

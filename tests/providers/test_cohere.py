@@ -20,6 +20,7 @@ from crossfade.wire.openai_chat import read_request
 from tests.providers.test_openai import target
 from tests.recordings import load, names, needs_recordings
 from tests.wire import cohere_recorded as recorded
+from tests.wire.cohere_read import read_canonical
 
 COHERE = provider_for(VENDORS["cohere"])
 MODEL = "command-a-03-2025"
@@ -87,7 +88,9 @@ class Chat:
 @pytest.mark.parametrize("name", names("cohere", "chat"))
 def test_a_recorded_chat_is_asked_as_it_was(name: str) -> None:
     given = load(name)["request"]["body"]
-    sent = COHERE.request(Chat(recorded.canonical(given)), target(given["model"]), "key", load(name)["stream"])
+    sent = COHERE.request(
+        Chat(read_canonical(json.dumps(given).encode())), target(given["model"]), "key", load(name)["stream"]
+    )
     assert load(name)["request"]["url"] == f"https://api.cohere.com/v2{sent.path}"
     assert recorded.plain(json.loads(sent.body)) == recorded.plain(given)
     assert not sent.dropped

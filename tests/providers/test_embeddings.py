@@ -23,11 +23,11 @@ ALL = [
     name
     for provider in sorted(VENDORS)
     for name in names(provider, "embeddings")
-    if provider != "cohere"  # a dialect of its own
-    and name != "ollama/embeddings-single-02.json"  # so is Ollama's native API
+    if name != "ollama/embeddings-single-02.json"  # Ollama's native API
 ]
 OPENAI = [name for name in ALL if VENDORS[name.partition("/")[0]].dialect == "openai"]
 GEMINI = [name for name in ALL if name.startswith("gemini/")]
+COHERE = [name for name in ALL if name.startswith("cohere/")]
 ERRORS = {
     "error-400-invalid-request": R.INVALID_REQUEST, "error-400-model-not-found": R.MODEL_UNAVAILABLE,
     "error-401-auth": R.AUTH_ERROR, "error-404-model-not-found": R.MODEL_UNAVAILABLE,
@@ -48,8 +48,8 @@ def provider_of(name: str) -> Any:
 
 
 @needs_recordings
-def test_the_recorded_exchanges_of_both_dialects_are_here() -> None:
-    assert (len(OPENAI), len(GEMINI)) == (43, 7)
+def test_the_recorded_exchanges_of_all_dialects_are_here() -> None:
+    assert (len(OPENAI), len(GEMINI), len(COHERE)) == (43, 7, 4)
 
 
 def rebuilt(name: str) -> EmbeddingsInbound:
@@ -134,6 +134,73 @@ def test_gemini_takes_texts_and_no_tokens() -> None:
 def test_what_is_no_answer_of_gemini_is_told_from_one(body: bytes, reason: R | None) -> None:
     facts = inbound_of({}).facts
     found = provider_for(VENDORS["gemini"]).completion(body, facts)
+    wrong = found if isinstance(found, Failure) else check_completion(found, facts)
+    assert (None if wrong is None else wrong.reason) == reason
+
+
+# --- Cohere --------------------------------------------------------------------------------------------------
+
+
+def rebuilt_for_cohere(name: str) -> EmbeddingsInbound:
+    """A recorded request of Cohere's as a caller's of OpenAI's, after a look at what the provider makes of it."""
+    given = load(name)["request"]["body"]
+    asked = inbound_of({"input": given["texts"], "dimensions": given.get("output_dimension")})
+    sent = provider_of(name).request(asked, target(given["model"]), "key", False)
+    assert json.loads(sent.body) == {"embedding_types": ["float"], **given}
+    assert load(name)["request"]["url"].endswith(f"/v2{sent.path}")
+    return asked
+
+
+@pytest.mark.parametrize("name", COHERE)
+def test_a_recorded_request_of_coheres_is_rebuilt_and_its_answer_read(name: str) -> None:
+    asked = rebuilt_for_cohere(name)
+    body = load(name)["response"]["body"]
+    found = provider_of(name).completion(body.encode(), asked.facts)
+    assert isinstance(found, Completion) and check_completion(found, asked.facts) is None
+    answer = json.loads(body)
+    assert [json.loads(vector) for vector in found.vectors] == answer["embeddings"]["float"]
+    assert found.usage is not None and found.usage.prompt == answer["meta"]["billed_units"]["input_tokens"]
+
+
+def embed(body: dict[str, Any], to: Target | None = None) -> tuple[dict[str, Any], tuple[str, ...]]:
+    sent = provider_for(VENDORS["cohere"]).request(inbound_of(body), to or target(), "key", False)
+    return json.loads(sent.body), sent.dropped
+
+
+def test_cohere_is_told_what_texts_are_for() -> None:
+    plain = {"model": "m", "texts": ["x"], "input_type": "search_document", "embedding_types": ["float"]}
+    assert embed({"user": "u"}) == (plain, ("user",))
+    assert embed({"encoding_format": "base64"})[0] == plain
+    asked = {"input_type": "search_query", "truncate": "NONE"}
+    assert embed(asked) == (plain | asked, ())
+    assert embed({"encoding_format": "int8"})[0]["embedding_types"] == ["int8"]
+    edited = target(set_params=(("input_type", b'"clustering"'),), drop_params=("output_dimension",))
+    assert embed({"dimensions": 4}, edited)[0] == plain | {"input_type": "clustering"}
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [({"input": [1, 2]}, "input"), ({"input": ["x"] * 97}, "input"), ({"encoding_format": "hex"}, "encoding_format")],
+)
+def test_what_cohere_cannot_embed_is_refused(body: dict[str, Any], param: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        embed(body)
+    assert caught.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b'{"embeddings":{"float":[[1,2]]}}', None), (b'{"embeddings":{"float":[]}}', R.EMPTY_OUTPUT),
+        (b'{"embeddings":{}}', R.EMPTY_OUTPUT), (b'{"embeddings":{"float":[[]]}}', R.MALFORMED_OUTPUT),
+        (b'{"embeddings":{"float":["a"]}}', R.MALFORMED_OUTPUT), (b"{}", R.MALFORMED_OUTPUT),
+        (b"nonsense", R.MALFORMED_OUTPUT), (b'{"embeddings":[[1]]}', R.MALFORMED_OUTPUT),
+        (b'{"message":"limited to 40 API calls / minute"}', R.RATE_LIMIT),
+    ],
+)  # fmt: skip
+def test_what_is_no_answer_of_cohere_is_told_from_one(body: bytes, reason: R | None) -> None:
+    facts = inbound_of({}).facts
+    found = provider_for(VENDORS["cohere"]).completion(body, facts)
     wrong = found if isinstance(found, Failure) else check_completion(found, facts)
     assert (None if wrong is None else wrong.reason) == reason
 

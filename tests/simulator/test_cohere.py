@@ -89,9 +89,18 @@ def test_a_generation_that_fails_says_so_at_its_end(simulator: ProviderSimulator
 
 def test_what_cannot_be_is_refused(simulator: ProviderSimulator) -> None:
     json_object = {"type": "json_object"}
-    for fields in ({"model": ""}, {"messages": []}, {"tools": [TOOL], "response_format": json_object}):
+    odd = {"type": "function", "function": {"name": "f-g"}}
+    late = [{"role": "user", "content": "Hi"}, {"role": "system", "content": "Be kind."}]
+    refused: list[dict[str, Any]] = [
+        {"model": ""},
+        {"messages": []},
+        {"messages": late},
+        {"tools": [odd]},
+        {"tools": [TOOL], "response_format": json_object},
+    ]
+    for fields in refused:
         reply = ask(simulator, **fields)
-        assert reply.status == 400 and reply.json["message"].startswith("invalid request")
+        assert reply.status == 400 and reply.json["message"]
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
     said = ask(simulator, response_format={**json_object, "json_schema": schema}).json["message"]["content"]
     assert json.loads(said[0]["text"]) == {"a": 1}

@@ -1,9 +1,8 @@
-"""What recorded exchanges with Cohere say, read without the adapters: their answers, their requests as a chat, and what
-of a request that chat can give back."""
+"""What recorded exchanges with Cohere say, read without the adapters: their answers, and their requests without what
+says nothing. `cohere_read.py` reads requests as a chat."""
 
 from __future__ import annotations
 
-import base64
 import copy
 import json
 from collections.abc import Iterator
@@ -11,18 +10,6 @@ from typing import Any
 
 import msgspec
 
-from crossfade.core.exchange import (
-    ChatRequest,
-    FilePart,
-    ImagePart,
-    Message,
-    OutputFormat,
-    Part,
-    TextPart,
-    Tool,
-    ToolCall,
-    ToolChoice,
-)
 from tests.recordings import load
 
 
@@ -105,75 +92,6 @@ def _tokens(usage: dict[str, Any]) -> tuple[int, int, int, int]:
 
 
 # --- requests ------------------------------------------------------------------------------------------------
-
-
-def canonical(body: dict[str, Any]) -> ChatRequest:
-    """What a caller of another dialect would have asked. Documents come with what the user said last."""
-    messages = [_message(message) for message in body["messages"]]
-    if body.get("documents"):
-        last = messages[-1]
-        files = tuple(_file(document["data"]) for document in body["documents"])
-        messages[-1] = msgspec.structs.replace(last, parts=(*last.parts, *files))
-    choice = body.get("tool_choice")
-    return ChatRequest(
-        messages=tuple(messages),
-        tools=tuple(_tool(tool["function"]) for tool in body.get("tools", ())),
-        tool_choice=ToolChoice("required" if choice == "REQUIRED" else "none") if choice else None,
-        output=_output(body.get("response_format")),
-        max_tokens=body.get("max_tokens"),
-        temperature=body.get("temperature"),
-        top_p=body.get("p"),
-        top_k=body.get("k"),
-        seed=body.get("seed"),
-        stop=tuple(body.get("stop_sequences", ())),
-        reasoning_effort="high" if body.get("thinking") == {"type": "enabled"} else None,
-    )
-
-
-def _message(message: dict[str, Any]) -> Message:
-    calls = tuple(
-        ToolCall(call["id"], call["function"]["name"], call["function"]["arguments"])
-        for call in message.get("tool_calls") or ()
-    )
-    plan = (TextPart(message["tool_plan"]),) if message.get("tool_plan") else ()
-    return Message(
-        role=message["role"],
-        parts=(*plan, *_parts(message.get("content") or "")),
-        tool_calls=calls,
-        call_id=message.get("tool_call_id", ""),
-    )
-
-
-def _parts(content: str | list[dict[str, Any]]) -> tuple[Part, ...]:
-    if isinstance(content, str):
-        return (TextPart(content),) if content else ()
-    parts: list[Part] = []
-    for block in content:
-        if block["type"] == "text":
-            parts.append(TextPart(block["text"]))
-        elif block["type"] == "document":
-            parts.append(_file(block["document"]["data"]))
-        else:
-            image = block["image_url"]
-            parts.append(ImagePart(url=image["url"], detail=image.get("detail")))
-    return tuple(parts)
-
-
-def _file(data: dict[str, str]) -> FilePart:
-    text = base64.b64encode(data["text"].encode()).decode()
-    return FilePart(name=data.get("title"), media_type="text/plain", data=text)
-
-
-def _tool(function: dict[str, Any]) -> Tool:
-    schema = json.dumps(function["parameters"]).encode()
-    return Tool(name=function["name"], description=function.get("description"), parameters=schema)
-
-
-def _output(given: dict[str, Any] | None) -> OutputFormat | None:
-    if given is None:
-        return None
-    schema = json.dumps(given["json_schema"]).encode() if "json_schema" in given else None
-    return OutputFormat(kind="json_object" if schema is None else "json_schema", schema=schema, strict=True)
 
 
 def plain(body: dict[str, Any]) -> dict[str, Any]:

@@ -793,7 +793,228 @@ GEMINI: Final = Dialect(
     ),
 )  # fmt: skip
 
-DIALECTS: Final = (OPENAI, ANTHROPIC, GEMINI, RESPONSES)
+# --- Cohere ---------------------------------------------------------------------------------------------------
+
+
+def _cohere_texts(message: Message) -> Message:
+    """Without texts of nothing; what is said before calls is one text."""
+    texts = [part for part in message.parts if part != TextPart("")]
+    if message.tool_calls and texts:
+        texts = [TextPart("".join(part.text for part in texts if isinstance(part, TextPart)))]
+    if message.role == "tool" and not texts:
+        texts = [TextPart("(empty)")]
+    return _replace(message, parts=tuple(texts))
+
+
+def _plain(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def _cohere_names(request: ChatRequest, model: str) -> ChatRequest:
+    request = _on_tool(lambda tool: _replace(tool, name=_plain(tool.name)))(request, model)
+    request = _on_call(lambda call: ToolCall(call.id, _plain(call.name), call.arguments))(request, model)
+    choice = request.tool_choice
+    if choice is None or choice.name is None:
+        return request
+    return _replace(request, tool_choice=ToolChoice(choice.mode, _plain(choice.name)))
+
+
+def _cohere_media(part: Part) -> Part:
+    if not isinstance(part, FilePart) or part.data is None:
+        return part
+    kind = part.media_type or ""
+    return (
+        ImagePart(media_type=kind, data=part.data)
+        if kind.startswith("image/")
+        else _replace(part, media_type="text/plain")
+    )
+
+
+def _has_documents(request: ChatRequest) -> bool:
+    return any(
+        isinstance(part, FilePart) for message in request.messages if message.role == "user" for part in message.parts
+    )
+
+
+def _cohere_documents(messages: list[Message]) -> Iterable[Message]:
+    """Beside the messages, which reads as if they came last."""
+    files: list[Part] = []
+    for at, message in enumerate(messages):
+        rest = tuple(part for part in message.parts if message.role != "user" or not isinstance(part, FilePart))
+        if len(rest) < len(message.parts):
+            files += [part for part in message.parts if isinstance(part, FilePart)]
+            messages[at] = _replace(message, parts=rest or (TextPart("."),))
+    if files:
+        messages[-1] = _replace(messages[-1], parts=(*messages[-1].parts, *files))
+    return messages
+
+
+def _cohere_format(request: ChatRequest, model: str) -> ChatRequest:
+    output = request.output
+    if output is None:
+        return request
+    is_free = not request.tools and not _has_documents(request)
+    if is_free and output.schema in (None, CLOSED):
+        return _replace(request, output=OutputFormat(kind=output.kind, schema=output.schema))
+    words = _JSON_ONLY
+    if output.schema is not None:
+        words = _JSON_SCHEMA + output.schema.decode()
+        words += f"\n\n{output.description}" if output.description else ""
+    return _instructed(request, words)
+
+
+def _is_old_command(model: str) -> bool:
+    return model == "command-r-08-2024"
+
+
+def _cohere_choice(request: ChatRequest, model: str) -> ChatRequest:
+    choice = request.tool_choice
+    if choice is None or choice.mode == "auto" or not request.tools:
+        return _replace(request, tool_choice=None)
+    tools = tuple(tool for tool in request.tools if choice.mode != "named" or tool.name == choice.name)
+    mode = "none" if choice.mode == "none" else "required"
+    told = None if _is_old_command(model) else ToolChoice("none" if mode == "none" else "required")
+    return _replace(request, tools=tools or request.tools, tool_choice=told)
+
+
+def _cohere_choice_lost(before: ChatRequest, after: ChatRequest, model: str) -> Iterable[str]:
+    if before.tools and _is_old_command(model):
+        return [] if before.tool_choice in (None, ToolChoice("auto")) else ["tool_choice"]
+    return ["tool_choice"] if _forced(before) and not before.tools else []
+
+
+def _cohere_strict(request: ChatRequest, model: str) -> ChatRequest:
+    schemas = [msgspec.json.decode(tool.parameters or b"{}") for tool in request.tools]
+    can = all(tool.strict for tool in request.tools) and all(schema.get("required") for schema in schemas)
+    return _replace(request, tools=tuple(_replace(tool, strict=can or None) for tool in request.tools))
+
+
+def _cohere_effort(request: ChatRequest, model: str) -> ChatRequest:
+    effort = request.reasoning_effort
+    if effort is None or "reasoning" not in model:
+        return _replace(request, reasoning_effort=None)
+    most = {"minimal": 1024, "low": 2048, "medium": 8192}.get(effort)
+    if most is None:
+        return _replace(request, reasoning_effort="none" if effort == "none" else "high")
+    budget = most if request.max_tokens is None else min(most, request.max_tokens // 2)
+    word = "minimal" if budget <= 1024 else "low" if budget <= 2048 else "medium"
+    return _replace(request, reasoning_effort=word)
+
+
+def _cohere_effort_lost(before: ChatRequest, after: ChatRequest, model: str) -> Iterable[str]:
+    return ["reasoning_effort"] if before.reasoning_effort not in (None, "none") and not after.reasoning_effort else []
+
+
+_PENALTIES: Final = ("frequency_penalty", "presence_penalty")
+_SAMPLING: Final = ("temperature", "top_k", *_PENALTIES)
+
+
+def _cohere_sampling(request: ChatRequest, model: str) -> ChatRequest:
+    def within(name: str, most: float) -> float | None:
+        value: float | None = getattr(request, name)
+        return value if value is None else min(value, most)
+
+    penalties = {name: within(name, 1.0) or None for name in _PENALTIES}
+    if all(penalties.values()):
+        penalties["presence_penalty"] = None
+    return _replace(request, temperature=within("temperature", 1.0), top_k=within("top_k", 500), **penalties)
+
+
+def _cohere_sampling_lost(before: ChatRequest, after: ChatRequest, model: str) -> Iterable[str]:
+    for name in _SAMPLING:
+        if getattr(before, name) and getattr(after, name) is None:
+            yield name
+        elif getattr(before, name) and getattr(before, name) != getattr(after, name):
+            yield f"{name}>{getattr(after, name):g}"
+
+
+def _cohere_unsaid(before: ChatRequest, after: ChatRequest, model: str) -> Iterable[str]:
+    yield from _given("logprobs", "user")(before, after, model)
+    if before.top_logprobs is not None:
+        yield "top_logprobs"
+
+
+def _format_or_json_lost(before: ChatRequest, after: ChatRequest, model: str) -> Iterable[str]:
+    return ["response_format"] if before.output is not None and after.output is None else []
+
+
+def _is_image_file(part: Part) -> bool:
+    is_image = isinstance(part, FilePart) and (part.media_type or "").startswith("image/")
+    return is_image and isinstance(part, FilePart) and part.data is not None
+
+
+def _is_no_text(part: Part) -> bool:
+    """A file that cannot be a document."""
+    kind = part.media_type or "" if isinstance(part, FilePart) else "text/"
+    is_text = kind.startswith("text/") or kind == "application/json"
+    return isinstance(part, FilePart) and (part.data is None or not is_text)
+
+
+def _says_nothing(request: ChatRequest, model: str) -> bool:
+    if request.output is not None and _cohere_format(request, model).output is None:
+        return False
+    return not any(
+        message.role == "tool" or message.tool_calls or message.refusal or set(message.parts) - {TextPart("")}
+        for message in request.messages
+    )
+
+
+def _media_of(request: ChatRequest, is_result: bool) -> list[Part]:
+    return _all_media(
+        _replace(request, messages=tuple(one for one in request.messages if (one.role == "tool") is is_result))
+    )
+
+
+COHERE: Final = Dialect(
+    "cohere",
+    ("command-a-03-2025", "command-a-reasoning-08-2025", "command-r-08-2024"),
+    (
+        Loss("a refusal of earlier turns", _REFUSAL_AS_TEXT),
+        Loss("a text of nothing, the border between texts before calls", _on_message(_cohere_texts)),
+        Loss("`name` of a message", _NAMES_DROPPED, ("messages.name",)),
+        Loss("the place of system messages", _on_messages(_system_first)),
+        Loss("messages without content", _on_messages(lambda messages: [
+            one for one in messages if one.parts or one.tool_calls])),
+        Loss("signs in names of tools that are refused", _cohere_names),
+        Loss("the type of a text file, the name of an image in a file", _on_part(_cohere_media)),
+        Loss(
+            "the format beside tools or documents or where the schema does not allow it; its name, description,"
+            " `strict` and bounds",
+            _cohere_format,
+            _format_or_json_lost,
+        ),
+        Loss("nothing but system messages", _on_messages(_system_as_user)),
+        Loss("the place of a file of text among the words of the user", _on_messages(_cohere_documents)),
+        _EMPTY_ARGUMENTS,
+        Loss("`parallel_tool_calls`", _without("parallel_tool_calls"), lambda before, *_: (
+            ["parallel_tool_calls"] if before.parallel_tool_calls is False and before.tools else [])),
+        Loss("the choice `auto`, any choice without tools or before `command-r7b`, the tools beside one that is named",
+             _cohere_choice, _cohere_choice_lost),
+        Loss("a schema without `type: object`", _on_tool(_object_schema)),
+        Loss("`strict` of a tool where another one is not, or where nothing is required", _cohere_strict, _strict_lost),
+        Loss("more than five stop sequences", lambda request, _: _replace(request, stop=request.stop[:5]), ("stop>5",)),
+        Loss("`reasoning_effort` that the model does not have", _cohere_effort, _cohere_effort_lost),
+        Loss("`temperature` and penalties above 1, `top_k` above 500, a second penalty, penalties of 0",
+             _cohere_sampling, _cohere_sampling_lost),
+        Loss("`top_p` above 0.99", lambda request, _: request if request.top_p is None else _replace(
+            request, top_p=min(request.top_p, 0.99))),
+        Loss("a negative `seed`", lambda request, _: _replace(
+            request, seed=None if (request.seed or 0) < 0 else request.seed), ("seed",)),
+        Loss("`logprobs`, `top_logprobs`, `user`", _without("logprobs", "top_logprobs", "user"), _cohere_unsaid),
+        _OTHERS,
+    ),
+    (
+        Refusal("`n` > 1", "n", lambda request, _: request.n > 1),
+        Refusal("audio", "messages", lambda request, _: any(map(_is_audio, _all_media(request)))),
+        Refusal("files that are no text, or are elsewhere", "messages", lambda request, _: any(
+            _is_no_text(part) and not _is_image_file(part) for part in _all_media(request))),
+        Refusal("images in the result of a tool", "messages", lambda request, _: any(
+            isinstance(part, ImagePart) or _is_image_file(part) for part in _media_of(request, is_result=True))),
+        Refusal("messages without any content", "messages", _says_nothing),
+    ),
+)  # fmt: skip
+
+DIALECTS: Final = (OPENAI, ANTHROPIC, GEMINI, RESPONSES, COHERE)
 
 
 def after(dialect: Dialect, request: ChatRequest, model: str) -> tuple[ChatRequest, set[str], set[str]]:

@@ -100,6 +100,18 @@ def test_calls_come_in_pieces_and_are_numbered_in_their_order() -> None:
     assert [one.is_open for one in events] == [True, True, False, False, False, True, False, False]
 
 
+def test_names_of_tools_come_back_as_the_caller_has_them() -> None:
+    names = {"get_it": "get-it"}
+    reader = CohereReader(on_error, names)
+    (opened,) = reader.feed(call("start", 0, id="c", function={"name": "get_it"}))
+    assert opened.tools[0].name == "get-it"
+    calls = [{"id": "c", "function": {"name": name, "arguments": "{}"}} for name in ("get_it", "other")]
+    body = {"message": {"tool_calls": calls}, "finish_reason": "TOOL_CALL"}
+    found = read_completion(json.dumps(body).encode(), on_error, names)
+    assert isinstance(found, Completion)
+    assert [one.name for one in found.choices[0].tool_calls] == ["get-it", "other"]
+
+
 def test_a_call_may_come_whole_with_its_start() -> None:
     events, _ = read(call("start", 0, id="c", function={"name": "f", "arguments": "{}"}), call("end", 0))
     assert [one.tools for one in events] == [(ToolDelta(index=0, id="c", name="f", arguments="{}"),), ()]

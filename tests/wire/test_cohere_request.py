@@ -54,7 +54,7 @@ def refused(**fields: Any) -> str:
 # --- conversation --------------------------------------------------------------------------------------------
 
 
-def test_messages_keep_their_order_and_say_their_text() -> None:
+def test_messages_say_their_text_and_the_systems_stand_first() -> None:
     messages = (
         Message(role="system", parts=(TextPart("Be kind."),)),
         Message(role="user", parts=(TextPart("a"), TextPart(""), TextPart("b"))),
@@ -65,13 +65,17 @@ def test_messages_keep_their_order_and_say_their_text() -> None:
     )
     body, dropped = write(messages=messages)
     assert body["messages"] == [
-        {"role": "system", "content": "Be kind."},
+        {"role": "system", "content": [{"type": "text", "text": "Be kind."}, {"type": "text", "text": "Be brief."}]},
         {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
         {"role": "assistant", "content": [{"type": "text", "text": "c"}, {"type": "text", "text": "no"}]},
-        {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Hi"},
     ]
     assert not dropped and body["model"] == MODEL and "stream" not in body
+
+
+def test_a_system_message_alone_is_the_users() -> None:
+    body, _ = write(messages=(Message(role="system", parts=(TextPart("Say hi."),)),))
+    assert body["messages"] == [{"role": "user", "content": "Say hi."}]
 
 
 def test_what_is_said_before_calls_is_their_plan() -> None:
@@ -94,7 +98,11 @@ def test_what_is_said_before_calls_is_their_plan() -> None:
         ],
     }
     document = {"type": "document", "document": {"data": {"title": "p.txt", "text": "page"}}}
-    assert [result["content"] for result in results] == ["found", [{"type": "text", "text": "see"}, document], ""]
+    assert [result["content"] for result in results] == [
+        "found",
+        [{"type": "text", "text": "see"}, document],
+        "(empty)",
+    ]
     assert [result["tool_call_id"] for result in results] == ["c_1", "c_2", "c_2"]
 
 
@@ -180,6 +188,9 @@ def test_numbers_beyond_what_is_taken_are_brought_within_it() -> None:
     assert body["stop_sequences"] == [*"abcde"] and "seed" not in body and "presence_penalty" not in body
     assert dropped == {"temperature>1", "top_k>500", "seed", "stop>5", "frequency_penalty>1", "presence_penalty"}
     assert write(top_p=0.0)[0]["p"] == 0.01
+    body, dropped = write(frequency_penalty=0.5, presence_penalty=0.5)
+    assert "presence_penalty" not in body and dropped == {"presence_penalty"}
+    assert write(frequency_penalty=0.0, presence_penalty=0.5)[0]["presence_penalty"] == 0.5
 
 
 def test_what_has_no_counterpart_is_named() -> None:
@@ -250,6 +261,16 @@ def test_tools_are_strict_together_or_not_at_all() -> None:
         assert "strict_tools" not in body and dropped == {"tools.strict"}
 
 
+def test_names_of_tools_are_changed_alike_everywhere() -> None:
+    odd = Tool(name="get-weather.v2")
+    calls = (ToolCall("c", "get-weather.v2", "{}"), ToolCall("d", "9-of-before", "{}"))
+    messages = (HI, Message(role="assistant", tool_calls=calls))
+    body, dropped = write(tools=(odd, F), tool_choice=ToolChoice("named", odd.name), messages=messages)
+    assert [tool["function"]["name"] for tool in body["tools"]] == ["get_weather_v2"] and not dropped
+    said = [call["function"]["name"] for call in body["messages"][1]["tool_calls"]]
+    assert said == ["get_weather_v2", "_9_of_before"]
+
+
 def _json(value: Any) -> bytes:
     return json.dumps(value).encode()
 
@@ -288,10 +309,11 @@ def test_a_format_that_has_no_place_is_asked_for_in_words(fields: dict[str, Any]
     fields["messages"] = (system, *fields.get("messages", (HI,)))
     body, dropped = write(**fields)
     assert "response_format" not in body and dropped == {"response_format"}
-    assert [message["role"] for message in body["messages"]] == ["system", "system", "user"]
-    assert body["messages"][1]["content"].startswith("Answer with one ")
+    assert [message["role"] for message in body["messages"]] == ["system", "user"]
+    kind, asked = [block["text"] for block in body["messages"][0]["content"]]
+    assert kind == "Be kind." and asked.startswith("Answer with one ")
     schema = fields["output"].schema
-    assert schema is None or f"{schema.decode()}\n\na thing" in body["messages"][1]["content"]
+    assert schema is None or f"{schema.decode()}\n\na thing" in asked
 
 
 @pytest.mark.parametrize(

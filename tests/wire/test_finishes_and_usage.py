@@ -17,7 +17,7 @@ from crossfade.core.failure import Failure
 from crossfade.core.failure import FailureReason as R
 from crossfade.providers.compatible import VENDORS
 from crossfade.providers.registry import provider_for
-from crossfade.wire import anthropic_answer, gemini, openai_response, responses_answer
+from crossfade.wire import anthropic_answer, cohere, gemini, openai_response, responses_answer
 from crossfade.wire.anthropic_stream import AnthropicStreamReader
 from crossfade.wire.anthropic_writer import MessageWriter
 from crossfade.wire.anthropic_writer import write_completion as write_message
@@ -120,11 +120,28 @@ def responses(word: Any, usage: Json | None, has: str) -> tuple[Completion | Fai
     return responses_answer.read_completion(json.dumps(body).encode(), as_failure), [*found]
 
 
+def of_cohere(word: Any, usage: Json | None, has: str) -> tuple[Completion | Failure, list[StreamEvent]]:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    by_kind: dict[str, Json] = {"text": {"content": [{"text": "a"}]}, "call": {"tool_calls": [call]}, "nothing": {}}
+    ending = {"finish_reason": word, "usage": usage}
+    events: list[Json] = [{"type": "message-start", "id": "x"}]
+    if has == "text":
+        events.append({"type": "content-delta", "index": 0, "delta": {"message": {"content": {"text": "a"}}}})
+    elif has == "call":
+        events.append({"type": "tool-call-start", "index": 0, "delta": {"message": {"tool_calls": call}}})
+        events.append({"type": "tool-call-end", "index": 0})
+    reader = cohere.CohereReader(as_failure)
+    found = reader.feed(sse(*events, {"type": "message-end", "delta": ending}, named=True) + b"data: [DONE]\n\n")
+    whole = {"id": "x", "message": by_kind[has], **ending}
+    return cohere.read_completion(json.dumps(whole).encode(), as_failure), [*found]
+
+
 READ: Final[dict[str, Callable[[Any, Json | None, str], tuple[Completion | Failure, list[StreamEvent]]]]] = {
     "openai": openai,
     "anthropic": anthropic,
     "gemini": of_gemini,
     "responses": responses,
+    "cohere": of_cohere,
 }
 
 
@@ -193,6 +210,14 @@ ENDS: Final[list[tuple[str, str, str, Finish | R]]] = [
     ("responses", "incomplete:a_new_word", "text", LENGTH),
     ("responses", "failed", "text", R.SERVER_ERROR),
     ("responses", "cancelled", "text", R.SERVER_ERROR),
+    *[("cohere", word, "text", end) for word, end in (
+        ("COMPLETE", STOP), ("STOP_SEQUENCE", STOP), ("MAX_TOKENS", LENGTH), ("ERROR_TOXIC", FILTERED),
+        ("ERROR", R.SERVER_ERROR), ("TIMEOUT", R.SERVER_ERROR), ("A_NEW_WORD", STOP),
+    )],
+    ("cohere", "TOOL_CALL", "call", CALLS),
+    ("cohere", "COMPLETE", "call", CALLS),
+    ("cohere", "COMPLETE", "nothing", STOP),
+    ("cohere", "A_NEW_WORD", "nothing", R.EMPTY_OUTPUT),
 ]  # fmt: skip
 
 
@@ -216,6 +241,7 @@ def test_a_response_that_is_not_there_yet_is_no_answer(status: str) -> None:
         ("openai", {*openai_response.FINISHES, *openai_response.BAD_FINISHES}),
         ("anthropic", set(anthropic_answer.FINISHES)),
         ("gemini", {*gemini.FINISHES, *gemini.BROKEN_CALLS}),
+        ("cohere", {*cohere.FINISHES, *cohere.FAILED}),
     ],
 )
 def test_every_word_that_a_reader_knows_is_tested(dialect: str, known: set[str]) -> None:
@@ -373,8 +399,24 @@ USAGES: Final[list[tuple[str, Json, Usage]]] = [
         Usage(prompt=100, completion=50, cached=60, cache_write=7, reasoning=20),
     ),
     ("responses", {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}, Usage(prompt=3, completion=2)),
+    # what is billed leaves the provider's own instructions out; thinking is in the output
+    (
+        "cohere",
+        {
+            "billed_units": {"input_tokens": 27, "output_tokens": 45},
+            "tokens": {"input_tokens": 100, "output_tokens": 50, "reasoning_tokens": 20},
+            "cached_tokens": 60,
+        },
+        Usage(prompt=100, completion=50, cached=60, reasoning=20),
+    ),
 ]
-WORD: Final = {"openai": "stop", "anthropic": "end_turn", "gemini": "STOP", "responses": "completed"}
+WORD: Final = {
+    "openai": "stop",
+    "anthropic": "end_turn",
+    "gemini": "STOP",
+    "responses": "completed",
+    "cohere": "COMPLETE",
+}
 
 
 @pytest.mark.parametrize(("dialect", "given", "usage"), USAGES)

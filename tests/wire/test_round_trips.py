@@ -18,12 +18,13 @@ from crossfade.core.exchange import ChatRequest, ImagePart, Message, TextPart, T
 from crossfade.core.target import Target
 from crossfade.wire import anthropic_canonical, openai_canonical, responses_canonical
 from crossfade.wire.anthropic_messages import write_request as write_anthropic
+from crossfade.wire.cohere_request import write_request as write_cohere
 from crossfade.wire.gemini_request import write_request as write_gemini
 from crossfade.wire.openai_fit import fitted
 from crossfade.wire.openai_responses import write_request as write_responses
 from crossfade.wire.openai_writer import write_request as write_openai
 from tests.documents import page, tables_with
-from tests.wire import gemini_read
+from tests.wire import cohere_read, gemini_read
 from tests.wire.losses import ANTHROPIC, DIALECTS, OPENAI, RESPONSES, Dialect, after, normal
 from tests.wire.strategies import CLOSED, requests
 
@@ -79,18 +80,25 @@ def responses(request: ChatRequest, model: str) -> Written:
     return Written(written.body, written.dropped)
 
 
+def cohere(request: ChatRequest, model: str) -> Written:
+    written = write_cohere(request, model, stream=False)
+    return Written(written.body, written.dropped)
+
+
 Json = dict[str, Any]
 WRITE: Final[Mapping[str, Callable[[ChatRequest, str], Written]]] = {
     "openai": openai,
     "anthropic": anthropic,
     "gemini": gemini,
     "responses": responses,
+    "cohere": cohere,
 }
 READ: Final[Mapping[str, Callable[[bytes], ChatRequest]]] = {
     "openai": openai_canonical.read_canonical,
     "anthropic": anthropic_canonical.read_canonical,
     "gemini": gemini_read.read_canonical,
     "responses": responses_canonical.read_canonical,
+    "cohere": cohere_read.read_canonical,
 }
 INBOUND: Final = (OPENAI, ANTHROPIC, RESPONSES)
 AT_MODELS: Final = [pytest.param(one, model, id=f"{one.name}-{model}") for one in DIALECTS for model in one.models]
@@ -146,8 +154,8 @@ def check_order(before: ChatRequest, now: ChatRequest) -> None:
     )
     assert set(marks(now, ("system", "user", "assistant"))) >= system
     assert pairs(now) == pairs(before)
-    names = [call.name for message in before.messages for call in message.tool_calls]
-    assert [call.name for message in now.messages for call in message.tool_calls] == names
+    names, found = ([call.name for one in request.messages for call in one.tool_calls] for request in (before, now))
+    assert [name.replace("-", "_") for name in found] == [name.replace("-", "_") for name in names]
 
 
 # --- requests -------------------------------------------------------------------------------------------------

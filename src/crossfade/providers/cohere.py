@@ -1,4 +1,4 @@
-"""Cohere's own API, version 2: its chat.
+"""Cohere's own API, version 2: `chat` and `embed`.
 
 Decides addresses, headers, and what Cohere's errors mean where its words say more than code and status. The bodies are
 written and read in `wire/cohere*.py`.
@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Final
 
 from crossfade.core.credential import Secret
-from crossfade.core.errors import InvalidRequest
 from crossfade.core.exchange import Completion, Continuation, RequestFacts, continued
 from crossfade.core.failure import Failure, FailureReason
 from crossfade.core.target import Dialect, Target, Vendor
@@ -20,12 +19,15 @@ from crossfade.providers.errors import failure_of, read_error
 from crossfade.providers.exchange_id import request_id
 from crossfade.providers.secrecy import Secrets
 from crossfade.wire.cohere import CohereReader, read_completion
+from crossfade.wire.cohere_embeddings import read_embeddings, write_embeddings
 from crossfade.wire.cohere_request import write_request
+from crossfade.wire.cohere_tools import own_names
 from crossfade.wire.openai_embeddings import EmbeddingsInbound
 
-_LIMITED: Final = re.compile(r"\blimited to [\d,]+ api calls ?/ ?(month|minute)")
+_USED_UP: Final = re.compile(r"\blimited to [\d,]+ api calls ?/ ?month")
 """Of a trial key: "You are using a Trial key, which is limited to 1000 API calls / month."; by the minute it is a rate
 limit in the same words."""
+_BY_THE_MINUTE: Final = re.compile(r"(?:/ ?|\bper )minute\b")
 
 
 class CohereProvider:
@@ -49,18 +51,21 @@ class CohereProvider:
     ) -> ProviderRequest:
         """The request for `target`, always translated: no caller speaks this dialect.
 
-        Raises InvalidRequest where it cannot be said in it.
+        Raises InvalidRequest where the chat, or the texts to embed, cannot be said in it.
         """
         self._secrets.learn(secret)
+        headers = [("content-type", "application/json"), *self.credential(secret)]
         if isinstance(inbound, EmbeddingsInbound):
-            raise InvalidRequest("Cohere's chat gives no embeddings", param="model")
+            written = write_embeddings(
+                inbound, target.model, set_params=target.set_params, drop_params=target.drop_params
+            )
+            return ProviderRequest("/embed", headers, written.body, written.dropped)
         chat = inbound.canonical()
         if continuation is not None:
             chat = continued(chat, continuation)
         written = write_request(
             chat, target.model, stream=stream, set_params=target.set_params, drop_params=target.drop_params
         )
-        headers = [("content-type", "application/json"), *self.credential(secret)]
         return ProviderRequest("/chat", headers, written.body, written.dropped)
 
     def credential(self, secret: Secret | None) -> list[tuple[str, str]]:
@@ -79,11 +84,13 @@ class CohereProvider:
 
     def completion(self, body: bytes, facts: RequestFacts) -> Completion | Failure:
         """A 2xx body as a completion, or the Failure that it is in truth."""
-        return read_completion(body, self._failure_inside)
+        if facts.asks == "embeddings":
+            return read_embeddings(body, self._failure_inside, facts)
+        return read_completion(body, self._failure_inside, own_names(facts.tools))
 
     def reader(self, facts: RequestFacts) -> CohereReader:
         """A reader for one stream."""
-        return CohereReader(self._failure_inside)
+        return CohereReader(self._failure_inside, own_names(facts.tools))
 
     def _failure_inside(self, body: bytes) -> Failure:
         """The failure of an error that came inside a 200, as a body, as an event or at the end of a generation."""
@@ -92,7 +99,10 @@ class CohereProvider:
 
 def _failure(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     error = read_error(body)
+    message = error.message.lower()
     reason = None
-    if status in (200, 429) and (limited := _LIMITED.search(error.message.lower())) is not None:
-        reason = FailureReason.QUOTA_EXHAUSTED if limited[1] == "month" else FailureReason.RATE_LIMIT
+    if status in (200, 429) and _USED_UP.search(message):
+        reason = FailureReason.QUOTA_EXHAUSTED
+    elif status == 200 and _BY_THE_MINUTE.search(message):
+        reason = FailureReason.RATE_LIMIT
     return failure_of(status, headers, error, reason=reason)

@@ -26,6 +26,7 @@ from crossfade.simulator.dialect import ErrorReply, Event, Wait, encode, in_seco
 
 PATH = re.compile(r"/v2/chat$")
 
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _ROLES: dict[str, Role] = {"system": "system", "assistant": "assistant", "tool": "tool"}
 _CHOICES: dict[str, ToolMode] = {"REQUIRED": "required", "NONE": "none"}
 _FINISHES = {"stop": "COMPLETE", "length": "MAX_TOKENS", "tool_calls": "TOOL_CALL", "content_filter": "ERROR_TOXIC"}
@@ -74,9 +75,16 @@ class Cohere:
         messages = [as_dict(message) for message in as_list(body.get("messages"))]
         if not as_text(body.get("model")) or not messages:
             raise BadAsk("invalid request: model and messages are required")
-        format_ = as_dict(body.get("response_format"))
         functions = [as_dict(tool).get("function") for tool in as_list(body.get("tools"))]
         specs = [spec for function in functions if (spec := tool_spec(function, "parameters")) is not None]
+        if bad := next((spec.name for spec in specs if not _NAME.fullmatch(spec.name)), None):
+            raise BadAsk(
+                "invalid request: tool names can only contain certain characters (A-Za-z0-9_) and can't begin with a"
+                f" digit (provided name: '{bad}')."
+            )
+        if any(message.get("role") == "system" for message in messages[1:]):
+            raise BadAsk("system turn must be the first in the list")
+        format_ = as_dict(body.get("response_format"))
         if format_ and (specs or body.get("documents")):
             raise BadAsk("invalid request: response_format cannot be used with tools or documents")
         schema = format_.get("json_schema")

@@ -1,4 +1,4 @@
-"""Embeddings as the simulator speaks them, OpenAI's and Gemini's: each text has its own vector, the same in both.
+"""Embeddings as the simulator speaks them, OpenAI's, Gemini's and Cohere's: a text has the same vector in each.
 
 It knows nothing of faults or sockets. What they have in common with chats, errors and headers, is the chats'.
 """
@@ -14,11 +14,13 @@ from urllib.parse import unquote
 
 from crossfade.simulator.answers import Answer
 from crossfade.simulator.ask import Ask, BadAsk, Turn, as_count, as_dict, as_list, as_text
+from crossfade.simulator.cohere import Cohere
 from crossfade.simulator.dialect import Event
 from crossfade.simulator.gemini import Gemini
 from crossfade.simulator.openai import OpenAI
 
 DIMENSIONS: Final = 8
+COHERE_PATH: Final = re.compile(r"/v2/embed$")
 GEMINI_PATH: Final = re.compile(r"/models/([^/:]+):(embedContent|batchEmbedContents)$")
 
 
@@ -99,6 +101,35 @@ class GeminiEmbeddings(Gemini):
         assert isinstance(ask, EmbeddingAsk)
         vectors = [{"values": vector} for vector in _vectors(ask, answer)]
         return {"embedding": vectors[0] if vectors else {}} if ask.is_single else {"embeddings": vectors}
+
+    def no_choices(self, ask: Ask, number: int) -> dict[str, Any]:
+        return self.whole(ask, Answer(), number)
+
+    def events(self, ask: Ask, answer: Answer, number: int) -> list[Event]:
+        raise BadAsk("Embeddings are not streamed.")
+
+
+class CohereEmbeddings(Cohere):
+    """`POST /v2/embed`."""
+
+    def read(self, path: str, query: str, body: dict[str, Any]) -> Ask:
+        if not as_text(body.get("input_type")) or as_list(body.get("embedding_types")) != ["float"]:
+            raise BadAsk("invalid request: input_type is required, and floats are all that is simulated")
+        return EmbeddingAsk(
+            model=as_text(body.get("model")),
+            turns=tuple(Turn(role="user", text=as_text(text)) for text in as_list(body.get("texts"))),
+            dimensions=as_count(body.get("output_dimension")) or DIMENSIONS,
+        )
+
+    def whole(self, ask: Ask, answer: Answer, number: int) -> dict[str, Any]:
+        meta = {"api_version": {"version": "2"}, "billed_units": {"input_tokens": ask.prompt_tokens}}
+        return {
+            "id": f"00000000-0000-4000-8000-{number:012d}",
+            "texts": [turn.text for turn in ask.turns],
+            "embeddings": {"float": _vectors(ask, answer)},
+            "meta": meta,
+            "response_type": "embeddings_by_type",
+        }
 
     def no_choices(self, ask: Ask, number: int) -> dict[str, Any]:
         return self.whole(ask, Answer(), number)

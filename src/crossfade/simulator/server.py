@@ -19,7 +19,13 @@ from crossfade.simulator.bedrock import Bedrock, BedrockClaude
 from crossfade.simulator.cohere import Cohere
 from crossfade.simulator.connection import Connection, Received
 from crossfade.simulator.dialect import CREATED, Dialect, encode
-from crossfade.simulator.embeddings import GEMINI_PATH, GeminiEmbeddings, OpenAIEmbeddings
+from crossfade.simulator.embeddings import (
+    COHERE_PATH,
+    GEMINI_PATH,
+    CohereEmbeddings,
+    GeminiEmbeddings,
+    OpenAIEmbeddings,
+)
 from crossfade.simulator.faults import parse_step
 from crossfade.simulator.gemini import Gemini
 from crossfade.simulator.openai import OpenAI
@@ -35,7 +41,7 @@ MODELS = ("simulator-large", "simulator-small")
 _PROVIDER = re.compile(r"/p/([A-Za-z0-9._-]{1,64})(/.*)")
 _OPENAI, _RESPONSES, _ANTHROPIC, _GEMINI = OpenAI(), OpenAIResponses(), Anthropic(), Gemini()
 _BEDROCK, _BEDROCK_CLAUDE = Bedrock(), BedrockClaude()
-_COHERE = Cohere()
+_COHERE, _COHERE_EMBEDDINGS = Cohere(), CohereEmbeddings()
 _EMBEDDINGS, _GEMINI_EMBEDDINGS = OpenAIEmbeddings(), GeminiEmbeddings()
 
 
@@ -282,6 +288,8 @@ def _dialect(path: str) -> Dialect | None:
         return _EMBEDDINGS
     if cohere.PATH.search(path):
         return _COHERE
+    if COHERE_PATH.search(path):
+        return _COHERE_EMBEDDINGS
     if GEMINI_PATH.search(path):
         return _GEMINI_EMBEDDINGS
     if bedrock.CONVERSE.search(path):

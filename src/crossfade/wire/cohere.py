@@ -163,8 +163,13 @@ def _malformed(detail: str) -> Failure:
 # --- whole answers -------------------------------------------------------------------------------------------
 
 
-def read_completion(body: bytes, on_error: ErrorReader) -> Completion | Failure:
-    """A 2xx body; a Failure for an error in it, and for what is no answer. It does not name its model."""
+def read_completion(
+    body: bytes, on_error: ErrorReader, names: Mapping[str, str] = MappingProxyType({})
+) -> Completion | Failure:
+    """A 2xx body; a Failure for an error in it, and for what is no answer. It does not name its model.
+
+    `names` has the callers' own names of tools that were changed on the way.
+    """
     try:
         answer = _decode_answer(body)
     except _UNDECODABLE:
@@ -173,7 +178,12 @@ def read_completion(body: bytes, on_error: ErrorReader) -> Completion | Failure:
         return on_error(body) if answer.message or answer.error else _malformed("no message in the body")
     usage = answer.usage.canonical() if answer.usage is not None else None
     choice = _choice(answer.message, answer.finish_reason, body, on_error)
+    choice.tool_calls = tuple([_call(call, names) for call in _all(answer.message.tool_calls)])
     return Completion(id=answer.id or "", choices=[choice], usage=usage)
+
+
+def _all(calls: list[_Call] | _Call | None) -> list[_Call]:
+    return calls if isinstance(calls, list) else []
 
 
 def _choice(message: _Message, word: str | None, body: bytes, on_error: ErrorReader) -> Choice:
@@ -181,8 +191,7 @@ def _choice(message: _Message, word: str | None, body: bytes, on_error: ErrorRea
     for piece in message.content if isinstance(message.content, list) else ():
         choice.text += piece.text or ""
         choice.reasoning += piece.thinking or ""
-    calls = message.tool_calls if isinstance(message.tool_calls, list) else ()
-    choice.tool_calls = tuple([_call(call) for call in calls])
+    calls = _all(message.tool_calls)
     choice.has_other_content = bool(message.citations)
     if word is not None:
         has_content = bool(choice.text or calls or choice.has_other_content)
@@ -200,9 +209,10 @@ def _choice(message: _Message, word: str | None, body: bytes, on_error: ErrorRea
     return choice
 
 
-def _call(call: _Call) -> ToolCall:
+def _call(call: _Call, names: Mapping[str, str]) -> ToolCall:
     function = call.function or _Function()
-    return ToolCall(call.id or "", function.name or "", function.arguments or "{}")
+    name = function.name or ""
+    return ToolCall(call.id or "", names.get(name, name), function.arguments or "{}")
 
 
 # --- streams -------------------------------------------------------------------------------------------------
@@ -222,8 +232,9 @@ class CohereReader:
     else begins. A call without arguments has `{}` when it ends.
     """
 
-    def __init__(self, on_error: ErrorReader) -> None:
+    def __init__(self, on_error: ErrorReader, names: Mapping[str, str] = MappingProxyType({})) -> None:
         self._on_error = on_error
+        self._names = names
         self._splitter = EventSplitter()
         self._tools: dict[int, _Tool] = {}  # open calls by their index
         self._thoughts: set[int] = set()  # open thoughts by their index
@@ -340,7 +351,9 @@ class CohereReader:
         tool = self._tools[index] = _Tool(self._calls, bool(arguments))
         self._calls += 1
         self._has_content = True
-        opened = ToolDelta(index=tool.number, id=call.id or "", name=function.name or "", arguments=arguments)
+        name = function.name or ""
+        name = self._names.get(name, name)
+        opened = ToolDelta(index=tool.number, id=call.id or "", name=name, arguments=arguments)
         return StreamEvent(tools=(opened,), is_open=True, in_block=True)
 
     def _on_arguments(self, index: int, call: _Call) -> StreamEvent:

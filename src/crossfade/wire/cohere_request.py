@@ -27,8 +27,10 @@ from crossfade.core.exchange import (
     Part,
     TextPart,
     Tool,
+    ToolCall,
 )
 from crossfade.wire.chat_params import CHAT_PARAMS, adjusted
+from crossfade.wire.cohere_tools import held_schema, plain_name, plain_names
 from crossfade.wire.written import Written
 
 BUDGETS: Final[Mapping[str, int | None]] = MappingProxyType(
@@ -52,6 +54,8 @@ _JSON_SCHEMA: Final = (
 )
 _FILLER: Final = "."
 """The text of a turn whose documents stand elsewhere."""
+_EMPTY: Final = "(empty)"
+"""The text of a result without any: empty turns are refused."""
 
 Json = dict[str, Any]
 
@@ -95,6 +99,7 @@ class _Writer:
         self.request, self.model = request, model
         self.dropped: list[str] = []
         self.documents: list[Json] = []
+        self.names = plain_names({tool.name for tool in request.tools})
 
     def body(self) -> Json:
         body: Json = {"model": self.model, "messages": []}
@@ -102,9 +107,11 @@ class _Writer:
         if self.documents:
             body["documents"] = self.documents
         self._tools(body)
+        system = _system(self.request.messages)
         if (instruction := self._output(body)) is not None:
-            place = next((at for at, one in enumerate(messages) if one["role"] != "system"), len(messages))
-            messages.insert(place, {"role": "system", "content": instruction})
+            system.append({"type": "text", "text": instruction})
+        if content := _content(system):  # alone it is what the user asks
+            messages.insert(0, {"role": "system" if messages else "user", "content": content})
         if not messages:
             raise InvalidRequest("`messages` has no content", param="messages")
         body["messages"] = messages
@@ -135,7 +142,7 @@ class _Writer:
             body["k"] = int(self._at_most("top_k", request.top_k, MOST_K))
         for name in ("frequency_penalty", "presence_penalty"):
             value: float = getattr(request, name) or 0.0
-            if value < 0:
+            if value < 0 or (value and "frequency_penalty" in body):  # one of the two is all that is taken
                 self.dropped.append(name)
             elif value:
                 body[name] = self._at_most(name, value, 1.0)
@@ -163,7 +170,7 @@ class _Writer:
         tools = request.tools
         if choice is not None and choice.mode == "named":  # the one that there is, is the one that is called
             tools = tuple([tool for tool in tools if tool.name == choice.name]) or tools
-        body["tools"] = [_tool(tool) for tool in tools]
+        body["tools"] = [_tool(tool, self.names[tool.name]) for tool in tools]
         if choice is not None and choice.mode != "auto":
             if _NO_TOOL_CHOICE.fullmatch(self.model):
                 self.dropped.append("tool_choice")
@@ -177,7 +184,8 @@ class _Writer:
             return
         schemas = [tool["function"]["parameters"] for tool in body["tools"]]
         fields = sum(len(schema.get("properties") or ()) for schema in schemas)
-        if all(tool.strict for tool in tools) and all(map(_has_required, schemas)) and fields <= MOST_FIELDS:
+        can = fields <= MOST_FIELDS and all(held_schema(schema) == schema for schema in schemas)
+        if can and all(tool.strict for tool in tools):
             body["strict_tools"] = True
         else:
             self.dropped.append("tools.strict")
@@ -191,12 +199,13 @@ class _Writer:
         if output is None:
             return None
         schema = None if output.schema is None else _schema(output.schema, "response_format")
-        if "tools" in body or "documents" in body or (output.kind == "json_schema" and not _can_be_held_to(schema)):
+        held = held_schema(schema)
+        if "tools" in body or "documents" in body or (output.kind == "json_schema" and held is None):
             self.dropped.append("response_format")
             return _JSON_ONLY if output.schema is None else _schema_instruction(output)
         body["response_format"] = {"type": "json_object"}
         if output.kind == "json_schema":
-            body["response_format"]["json_schema"] = schema
+            body["response_format"]["json_schema"] = held
         return None
 
     def _reasoning(self, body: Json) -> None:
@@ -232,12 +241,12 @@ class _Writer:
     def _message(self, message: Message) -> Json | None:
         """A message; None for one that says nothing."""
         match message.role:
+            case "system":
+                return None  # they stand first, as one
             case "tool":
                 return {"role": "tool", "tool_call_id": message.call_id, "content": _result(message.parts)}
             case "assistant":
-                return _assistant(message)
-            case "system":
-                content = _content([_text(part, "a system message") for part in message.parts])
+                return self._assistant(message)
             case _:
                 content = _content([self._part(part) for part in message.parts])
                 if not content and message.parts and not all(isinstance(part, TextPart) for part in message.parts):
@@ -260,6 +269,30 @@ class _Writer:
             case AudioPart():
                 raise InvalidRequest("Cohere's chat takes no audio", param="messages")
 
+    def _assistant(self, message: Message) -> Json | None:
+        """What it said before its calls is their plan: there is no other text beside calls."""
+        texts = [_text(part, "an assistant message")["text"] for part in message.parts]
+        if message.refusal:
+            texts.append(message.refusal)
+        said: Json = {"role": "assistant"}
+        if not message.tool_calls:
+            content = _content([{"type": "text", "text": text} for text in texts])
+            return said | {"content": content} if content else None
+        if plan := "".join(texts):
+            said["tool_plan"] = plan
+        said["tool_calls"] = [self._call(call) for call in message.tool_calls]
+        return said
+
+    def _call(self, call: ToolCall) -> Json:
+        name = self.names.get(call.name) or plain_name(call.name)
+        return {"id": call.id, "type": "function", "function": {"name": name, "arguments": call.arguments or "{}"}}
+
+
+def _system(messages: Iterable[Message]) -> list[Json]:
+    """The texts of all system messages: there is one such turn, and it is the first."""
+    given = [message for message in messages if message.role == "system"]
+    return [_text(part, "a system message") for message in given for part in message.parts]
+
 
 def _content(blocks: Iterable[Json | None]) -> str | list[Json]:
     """Blocks, or the text where that is all there is; without texts that are empty."""
@@ -276,24 +309,6 @@ def _text(part: Part, holder: str) -> Json:
     return {"type": "text", "text": part.text}
 
 
-def _assistant(message: Message) -> Json | None:
-    """What it said before its calls is their plan: there is no other text beside calls."""
-    texts = [_text(part, "an assistant message")["text"] for part in message.parts]
-    if message.refusal:
-        texts.append(message.refusal)
-    said: Json = {"role": "assistant"}
-    if message.tool_calls:
-        if plan := "".join(texts):
-            said["tool_plan"] = plan
-        said["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments or "{}"}}
-            for call in message.tool_calls
-        ]
-        return said
-    content = _content([{"type": "text", "text": text} for text in texts])
-    return said | {"content": content} if content else None
-
-
 def _result(parts: Iterable[Part]) -> str | list[Json]:
     blocks: list[Json] = []
     for part in parts:
@@ -304,7 +319,7 @@ def _result(parts: Iterable[Part]) -> str | list[Json]:
                 blocks.append({"type": "document", "document": {"data": _document(part)}})
             case _:
                 raise InvalidRequest("the result of a tool holds text and documents only", param="messages")
-    return _content(blocks) or ""
+    return _content(blocks) or _EMPTY
 
 
 def _image(part: ImagePart) -> Json:
@@ -332,8 +347,8 @@ def _document(part: FilePart) -> Json:
 # --- schemas -------------------------------------------------------------------------------------------------
 
 
-def _tool(tool: Tool) -> Json:
-    function: Json = {"name": tool.name}
+def _tool(tool: Tool, name: str) -> Json:
+    function: Json = {"name": name}
     if tool.description is not None:
         function["description"] = tool.description
     schema = (_schema(tool.parameters, "tools") if tool.parameters else None) or {}
@@ -350,25 +365,6 @@ def _schema(text: bytes, param: str) -> Json | None:
     if schema is not None and not isinstance(schema, dict):
         raise InvalidRequest("a JSON Schema must be a JSON object", param=param)
     return schema
-
-
-def _has_required(schema: Json) -> bool:
-    return bool(schema.get("required"))
-
-
-def _can_be_held_to(schema: Json | None) -> bool:
-    """Whether a schema is of an object, and each object in it has a member that is required."""
-    return schema is not None and schema.get("type") == "object" and _objects_have_required(schema)
-
-
-def _objects_have_required(value: Any) -> bool:
-    if isinstance(value, list):
-        return all(map(_objects_have_required, value))
-    if not isinstance(value, dict):
-        return True
-    if value.get("type") == "object" and not _has_required(value):
-        return False
-    return all(map(_objects_have_required, value.values()))
 
 
 def _schema_instruction(output: OutputFormat) -> str:

@@ -70,6 +70,11 @@ class EmbeddingsInbound:
     def __repr__(self) -> str:
         return f"<EmbeddingsInbound {self.ours.model!r} of {self.facts.inputs}>"
 
+    def member(self, name: str) -> bytes | None:
+        """A field as JSON text; None where it is not there."""
+        value = self._members.values.get(name)
+        return None if value is None else bytes(value)
+
     def canonical(self) -> ChatRequest:
         """Raises InvalidRequest: whoever asks for it has no embeddings."""
         raise InvalidRequest("this provider's API has no embeddings", param="input")
