@@ -25,8 +25,7 @@ LESS: Final = 0.8
 be beyond that; less of it goes where it is less late,"""
 GENTLE: Final = 3.0
 STEERED: Final = 0.5
-"""Once requests are refused, the clock may be late by this part of what it may be before: those let in, and those refused,
-hear sooner then."""
+"""Once requests are refused, the clock may be late by this part of what it may be before: all hear sooner then."""
 MORE: Final = 0.8
 """and how much it grows in a second in which it is not."""
 LEAST: Final = 0.02
