@@ -242,3 +242,33 @@ def test_repr_shows_the_state() -> None:
             assert "draining" in repr(listener)
 
     run(main())
+
+
+def test_connections_that_wait_are_taken_together_and_not_one_in_a_turn_of_the_loop() -> None:
+    async def main() -> None:
+        async with serving() as (listener, _):
+            clients = [socket.socket() for _ in range(200)]
+            try:
+                for client in clients:
+                    client.connect(("127.0.0.1", listener.port))  # the kernel answers, though nobody has accepted yet
+                assert listener.connections == 0
+                for _ in range(30):
+                    await asyncio.sleep(0)
+                assert listener.connections == 200
+            finally:
+                for client in clients:
+                    client.close()
+            await until(lambda: listener.connections == 0)
+
+    run(main())
+
+
+def test_nothing_listens_any_more_once_it_is_closed() -> None:
+    async def main() -> None:
+        listener = await Listener.open("127.0.0.1", 0, Recorder())
+        port = listener.port
+        await listener.close()
+        with socket.socket() as client:
+            assert client.connect_ex(("127.0.0.1", port)) != 0
+
+    run(main())
