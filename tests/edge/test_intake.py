@@ -187,6 +187,7 @@ def test_a_fallback_that_does_not_meet_what_the_route_requires_is_refused_with_t
             ("c\nd", 3, 1),
         ),
         (b'{"input": "a"}', ("a", 1, 0)),
+        (b'{"prompt": "a"}', ("a", 1, 0)),
         (b'{"input": [{"role": "user", "content": [{"type": "input_text", "text": "a"}]}]}', ("a", 1, 0)),
         (b'{"input": ["a", "b"]}', ("a\nb", 2, 0)),
         (b'{"messages": 7}', ("", 0, 0)),

@@ -31,6 +31,7 @@ from crossfade.edge.auth import Key
 from crossfade.edge.endpoint import Asked
 from crossfade.edge.intake import Admitted, Caller, Intake
 from crossfade.edge.openai_chat import CHAT_COMPLETIONS
+from crossfade.edge.openai_completions import COMPLETIONS
 from crossfade.edge.openai_embeddings import EMBEDDINGS
 from crossfade.edge.openai_responses import RESPONSES
 from crossfade.edge.session import session_of
@@ -39,7 +40,7 @@ from crossfade.providers.registry import provider_for
 from crossfade.rehearsal.explain import Assumption, Course, explain, open_breakers, parse_assumption
 
 EXIT_UNANSWERED: Final = 1
-_ENDPOINTS: Final = {one.name: one for one in (CHAT_COMPLETIONS, MESSAGES_ENDPOINT, RESPONSES, EMBEDDINGS)}
+_ENDPOINTS: Final = {one.name: one for one in (CHAT_COMPLETIONS, COMPLETIONS, MESSAGES_ENDPOINT, RESPONSES, EMBEDDINGS)}
 _PIXEL: Final = (
     "data:image/png;base64,"
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="

@@ -27,6 +27,7 @@ from crossfade.edge.endpoint import Asked, Endpoint
 from crossfade.edge.intake import Admitted, Caller, Intake
 from crossfade.edge.models import Models, model_of
 from crossfade.edge.openai_chat import CHAT, CHAT_COMPLETIONS
+from crossfade.edge.openai_completions import COMPLETIONS
 from crossfade.edge.openai_embeddings import EMBEDDINGS
 from crossfade.edge.openai_responses import RESPONSES
 from crossfade.edge.passthrough import METHODS, Passage, path_behind
@@ -352,6 +353,7 @@ class App(Handler):
 
 _PATHS: Final = (
     ("/chat/completions", CHAT_COMPLETIONS),
+    ("/completions", COMPLETIONS),
     ("/responses", RESPONSES),
     ("/embeddings", EMBEDDINGS),
     ("/messages", MESSAGES_ENDPOINT),

@@ -9,8 +9,8 @@ import msgspec
 from crossfade.core.complexity import complexity
 from crossfade.core.exchange import RequestFacts
 
-_CONVERSATIONS: Final = ("messages", "input")
-"""Where the APIs have it: chat and messages, responses and embeddings."""
+_CONVERSATIONS: Final = ("messages", "input", "prompt")
+"""Where the APIs have it: chat and messages, responses and embeddings, completions."""
 _SPEAKS_FIRST: Final = frozenset({"user", ""})
 
 

@@ -8,7 +8,6 @@ from typing import Protocol
 
 from crossfade.core.events import Event
 from crossfade.core.exchange import Completion, RequestFacts, StreamEvent, Usage
-from crossfade.core.target import Dialect
 
 
 class EventWriter(Protocol):
@@ -32,7 +31,9 @@ class CallerDialect(Protocol):
     """How the caller reads answers."""
 
     @property
-    def name(self) -> Dialect: ...
+    def name(self) -> str:
+        """A provider whose dialect is called so is passed on as it came."""
+        ...
 
     @property
     def has_loose_events(self) -> bool:
