@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossfade.core.complexity import BIAS, ENDS, SEEN, WEIGHTS, complexity, features
@@ -35,12 +35,14 @@ def test_the_weights_are_those_that_the_fit_gives() -> None:
     assert fit() == (BIAS, WEIGHTS)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_has_a_score_and_features_are_shares(text: str) -> None:
     assert 0.0 < complexity(text) < 1.0
     assert all(0.0 <= value <= 1.0 for value in features(text).values())
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300), st.integers(0, 20), st.integers(0, 20), st.integers(0, 9))
 def test_more_of_a_shape_never_makes_it_simpler(text: str, turns: int, tools: int, images: int) -> None:
     less = complexity(text, turns=turns, tools=tools, images=images)

@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossfade.core.exchange import Ability, OutputFormat, RequestFacts
@@ -122,6 +122,7 @@ def test_a_text_is_looked_at_once() -> None:
     assert calls == [1]
 
 
+@settings(deadline=None)
 @given(st.text("ab*", max_size=6), st.text("ab", max_size=8))
 def test_patterns_fit_as_the_words_say(pattern: str, text: str) -> None:
     def fits(pattern: str, text: str) -> bool:

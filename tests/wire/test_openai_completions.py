@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossfade.core.errors import InvalidRequest
@@ -29,12 +29,14 @@ def read(**fields: Any) -> Any:
     return json.loads(read_completions_request(json.dumps({"model": "m", **fields}).encode(), {}).members.raw)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(FIELDS, JSON, max_size=8))
 def test_any_object_is_a_chat_or_an_error_that_names_a_field(body: dict[str, Any]) -> None:
     with contextlib.suppress(InvalidRequest):  # and nothing else
         read_completions_request(msgspec.json.encode(body), {}).canonical()
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_no_more_than_an_error(body: bytes) -> None:
     with pytest.raises(InvalidRequest):
