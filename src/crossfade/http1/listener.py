@@ -183,6 +183,8 @@ class Listener:
         """Stops accepting and aborts every connection; returns when all are gone."""
         self.is_draining = self._is_closed = True
         self._stop_accepting()
+        if self._taking:
+            await asyncio.wait(self._taking)
         for connection in list(self._connections):
             connection.abort()
         await self._until_empty()
