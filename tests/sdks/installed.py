@@ -23,7 +23,7 @@ REQUIREMENTS: Final = ROOT / "requirements" / "sdks.txt"
 PACKAGE: Final = Path(__file__).with_name("package.json")
 CLIENTS: Final = Path(__file__).with_name("clients")
 SECONDS_TO_INSTALL: Final = 600
-SECONDS_TO_ANSWER: Final = 40
+SECONDS_TO_ANSWER: Final = 120
 
 
 class NotInstalled(Exception):
