@@ -179,7 +179,24 @@ def test_a_fallback_that_does_not_meet_what_the_route_requires_is_refused_with_t
 @pytest.mark.parametrize(
     ("body", "asked"),
     [
-        (b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}', ("", 1, 0)),
+        (b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}', ("a", 1, 0)),
+        (
+            b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": []},'
+            b' {"role": "tool", "content": "result"}]}',
+            ("a", 1, 0),
+        ),
+        (
+            b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": [{"type": "tool_use"}]},'
+            b' {"role": "user", "content": [{"type": "tool_result", "content": "result"}]}]}',
+            ("a", 1, 0),
+        ),
+        (
+            b'{"input": [{"role": "user", "content": "a"}, {"type": "function_call", "name": "f"},'
+            b' {"type": "function_call_output", "output": "result"}]}',
+            ("a", 1, 0),
+        ),
+        (b'{"messages": [{"role": {}, "content": "a"}, 7, {"role": "user", "content": "b"}]}', ("b", 1, 0)),
+        (b'\xef\xbb\xbf{"prompt": "a"}', ("a", 1, 0)),
         (
             b'{"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "a"},'
             b' {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"},'

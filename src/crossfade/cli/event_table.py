@@ -92,7 +92,12 @@ def row_of(event: Event, is_unfinished: bool = False) -> Row:
     else:
         cells = [getattr(event, "id", "-"), getattr(event, "route", "-"), "-", "-", "-", _words(event)]
     at = datetime.fromtimestamp(event.at, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    return tuple("".join(c if c.isprintable() else "?" for c in cell) for cell in (at, *cells))
+    return tuple(printable(cell) for cell in (at, *cells))
+
+
+def printable(text: str) -> str:
+    """What callers may have made up, so that it cannot move the cursor."""
+    return "".join(mark if mark.isprintable() else "?" for mark in text)
 
 
 def _walk(event: RequestEnded) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import click
 
 from crossfade.cli.event_filter import Filter
+from crossfade.cli.event_table import printable
 from crossfade.cli.loading import load
 from crossfade.cli.options import config_option, journal_option, time_option
 from crossfade.core.events import RequestEnded
@@ -118,18 +119,13 @@ def _name(event: RequestEnded, by: Literal["route", "target", "rule", "key"]) ->
 
 def _show(by: str, accounts: dict[str, Account], whole: Account) -> None:
     rows: list[tuple[str, ...]] = [(by.upper(), *_HEADINGS)]
-    rows += [(_printable(name), *account.cells()) for name, account in sorted(accounts.items())]
+    rows += [(printable(name), *account.cells()) for name, account in sorted(accounts.items())]
     if len(accounts) > 1:
         rows.append(("total", *whole.cells()))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for first, *cells in rows:
         numbers = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
         click.echo("  ".join((first.ljust(widths[0]), *numbers)))
-
-
-def _printable(name: str) -> str:
-    """A key or route may be called anything; it must not move the cursor."""
-    return "".join(mark if mark.isprintable() else "?" for mark in name)
 
 
 def _usd(amount: float) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path as FilePath
+from typing import Any
 
 import msgspec
 
@@ -25,6 +26,7 @@ from crossfade.config.schema import (
 )
 from crossfade.config.secrets import MIN_KEY_LENGTH, ApiKey, SecretRef, hash_key
 from crossfade.config.settings import GatewayKey, ModelSettings, ProviderConfig, ServerConfig, ServerLimits
+from crossfade.config.shape import Block
 from crossfade.core.exchange import Ability
 from crossfade.core.policy import OverloadPolicy, ProbePolicy, TimeoutPolicy
 from crossfade.core.residency import Residence
@@ -244,22 +246,25 @@ def server_of(file: ServerFile, has_keys: bool, problems: Problems) -> ServerCon
 
 def overload_of(file: OverloadFile) -> OverloadPolicy:
     """What is taken on at most, with the defaults."""
-    given = {name: value for name, value in msgspec.structs.asdict(file).items() if value is not None}
-    return OverloadPolicy(**given)
+    return OverloadPolicy(**_given(file))
 
 
 def probes_of(file: ProbesFile) -> ProbePolicy:
     """The probes, with their defaults."""
-    given = {name: value for name, value in msgspec.structs.asdict(file).items() if value is not None}
-    return ProbePolicy(**given)
+    return ProbePolicy(**_given(file))
 
 
 def limits_of(file: LimitsFile) -> ServerLimits:
     """The limits with their defaults."""
-    given = {name: value for name, value in msgspec.structs.asdict(file).items() if value is not None}
+    given = _given(file)
     if "body_rate" in given:
         given["body_rate"] = float(given["body_rate"])
     return ServerLimits(**given)
+
+
+def _given(file: Block) -> dict[str, Any]:
+    """What the file says of a block whose keys are the fields of what is made of it."""
+    return {name: value for name, value in msgspec.structs.asdict(file).items() if value is not None}
 
 
 def timeouts_of(file: TimersFile, overall: float | None = None, max_stream: float | None = None) -> TimeoutPolicy:

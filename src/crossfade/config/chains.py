@@ -51,9 +51,9 @@ class ChainBuilder:
     def _route(self, name: str, file: RouteFile, match: tuple[str, ...], path: Path) -> Route | None:
         require = requirement_of(file.require)
         links = self._listed_chain(file.chain, require, path)
-        rules = self._rules(file.rules, require, (*path, "rules"))
-        allow = self._allow(file, path)
         chain = _rungs(links)
+        rules = self._rules(file.rules, chain, require, (*path, "rules"))
+        allow = self._allow(file, path)
         if not chain:
             return None
         return Route(
@@ -64,12 +64,15 @@ class ChainBuilder:
             match=match,
             allow=allow,
             trace=file.trace,
-            rules=self._of_one_model(chain, rules, path),
+            rules=rules,
             require=require,
             max_cost=file.max_cost,
         )
 
-    def _rules(self, files: Sequence[RuleFile], require: Requirement, path: Path) -> tuple[Rule, ...]:
+    def _rules(
+        self, files: Sequence[RuleFile], routes: Sequence[Rung], require: Requirement, path: Path
+    ) -> tuple[Rule, ...]:
+        """The rules of a route whose own chain is `routes`: none may lead to vectors that do not fit those of it."""
         built: list[Rule] = []
         whens = RuleConditions(self._problems)
         for i, file in enumerate(files):
@@ -80,16 +83,11 @@ class ChainBuilder:
             name = file.name or f"rules[{i}]"
             if file.name is not None and any(file.name == other.name for other in files[:i]):
                 self._problems.add((*place, "name"), f"{file.name!r} is the name of another rule too; use another")
+            if routes and (odd := stranger([routes[0], *chain])) is not None:
+                self._problems.add((*place, "chain"), _other_vectors(chain[odd - 1], routes[0]))
             if chain:
                 built.append(Rule(name=name, when=when, chain=chain, links=() if chain == links else links))
         return tuple(built)
-
-    def _of_one_model(self, chain: Sequence[Rung], rules: tuple[Rule, ...], path: Path) -> tuple[Rule, ...]:
-        """The rules, none of which may lead to vectors that do not fit those of the route's own chain."""
-        for i, rule in enumerate(rules):
-            if (odd := stranger([chain[0], *rule.chain])) is not None:
-                self._problems.add((*path, "rules", i, "chain"), _other_vectors(rule.chain[odd - 1], chain[0]))
-        return rules
 
     def fallbacks(
         self, files: Mapping[str, Sequence[TargetFile]], routes: Mapping[str, RouteFile]
@@ -126,7 +124,7 @@ class ChainBuilder:
     def _chain(self, entries: Sequence[TargetFile], path: Path, require: Requirement = _NOTHING) -> tuple[Link, ...]:
         seen: dict[str, Path] = {}
         links = self._links(entries, path, seen)
-        rungs = [rung for link in links for rung in rungs_of(link)]
+        rungs = _rungs(links)
         if (odd := stranger(rungs)) is not None:
             self._problems.add(seen[rungs[odd].name], _other_vectors(rungs[odd], rungs[0]))
         for rung in rungs:

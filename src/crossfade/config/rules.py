@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from crossfade.config.problems import Path, Problems, dotted
 from crossfade.config.schema import RangeFile, WhenFile
-from crossfade.core.when import Hours, OutputKind, Range, When
+from crossfade.core.when import Hours, Range, When
 
 
 class RuleConditions:
@@ -19,7 +19,6 @@ class RuleConditions:
         self._earlier: dict[When, Path] = {}
 
     def read(self, file: WhenFile, path: Path) -> When:
-        response_format: tuple[OutputKind, ...] | None = file.response_format  # type: ignore[assignment]
         when = When(
             input_tokens=self._range(file.input_tokens, (*path, "input_tokens")),
             complexity=self._range(file.complexity, (*path, "complexity"), 1.0),
@@ -27,7 +26,7 @@ class RuleConditions:
             images=file.images,
             files=file.files,
             stream=file.stream,
-            response_format=response_format,
+            response_format=file.response_format,
             model=file.model,
             tags=file.tags,
             key=file.key,

@@ -41,6 +41,7 @@ from crossfade.config.secrets import ApiKey, SecretRef
 from crossfade.config.shape import Block, Key, whole_number
 from crossfade.core.failure import FailureReason
 from crossfade.core.policy import CommitPolicy, HedgePolicy, MaxCost
+from crossfade.core.when import OutputKind
 
 Duration = Annotated[float, DURATION]
 Limit = Annotated[float, LIMIT]
@@ -279,7 +280,9 @@ class WhenFile(Block, frozen=True, kw_only=True):
     files: Annotated[bool | None, Key("", "Whether it has documents.")] = None
     stream: Annotated[bool | None, Key("", "Whether a stream is asked for.")] = None
     response_format: Annotated[
-        tuple[str, ...] | None, OUTPUT_KINDS, Key("", "`text`, `json_object` or `json_schema`; or a list of them.")
+        tuple[OutputKind, ...] | None,
+        OUTPUT_KINDS,
+        Key("", "`text`, `json_object` or `json_schema`; or a list of them."),
     ] = None
     model: Annotated[
         tuple[str, ...] | None,

@@ -26,10 +26,6 @@ class Requirement(msgspec.Struct, frozen=True, kw_only=True):
     retention: float | None = None
     tags: tuple[str, ...] = ()
 
-    @property
-    def is_empty(self) -> bool:
-        return not self.regions and self.retention is None and not self.tags
-
     def unmet(self, place: Residence) -> str | None:
         """What of it a provider at `place` does not meet, in words; None: nothing."""
         if self.regions and not any(is_within(place.region, region) for region in self.regions):

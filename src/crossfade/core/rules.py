@@ -47,11 +47,6 @@ class Ask:
             self._complexity = self._score()
         return self._complexity
 
-    @property
-    def known_complexity(self) -> float | None:
-        """The same if it was asked for."""
-        return None if self._complexity < 0.0 else self._complexity
-
 
 class _Condition:
     """One condition of a `when`."""

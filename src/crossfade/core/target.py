@@ -180,8 +180,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     `allow`: patterns of targets that callers' `fallback_models` may name; None: those of any route.
     `links` is the chain with its pools, and empty where it has none; `chain` has every rung of it as written.
     `rules`: the first that holds for a request puts its own chain in the place of these. `require`: what the provider
-    of every target has to meet. `max_cost` bounds every call but those to the primary, the first target as written,
-    which is `primary` where a rule or a request has put another chain in its place."""
+    of every target has to meet. `max_cost` bounds what a call may cost. The primary is the first target as written;
+    `primary` names it where a rule has put another chain in its place."""
 
     name: str
     chain: tuple[Rung, ...]

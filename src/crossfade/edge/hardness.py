@@ -8,14 +8,14 @@ import msgspec
 
 from crossfade.core.complexity import complexity
 from crossfade.core.exchange import RequestFacts
+from crossfade.wire.reading import BOM
 
 _CONVERSATIONS: Final = ("messages", "input", "prompt")
 """Where the APIs have it: chat and messages, responses and embeddings, completions."""
-_SPEAKS_FIRST: Final = frozenset({"user", ""})
 
 
 def score_of(facts: RequestFacts, body: bytes) -> float:
-    """The complexity of what is asked last: the text behind the last answer in the conversation."""
+    """The complexity of what is asked last."""
     text, turns, images = last_asked(body)
     output = facts.output
     return complexity(
@@ -28,36 +28,41 @@ def score_of(facts: RequestFacts, body: bytes) -> float:
 
 
 def last_asked(body: bytes) -> tuple[str, int, int]:
-    """The text of all user turns behind the last answer, the number of user turns, and of pictures in that text."""
+    """The text of the user turns behind the last answer, the number of user turns, and of pictures beside that text.
+    While the model calls tools for it, the ask stays what it was: their results are no words of the user's."""
     try:
-        whole = msgspec.json.decode(body)
+        whole = msgspec.json.decode(body.removeprefix(BOM))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return "", 0, 0  # it was read before, so this is a number out of all bounds
     conversation = next((whole[name] for name in _CONVERSATIONS if name in whole), None)
     if isinstance(conversation, str):
         return conversation, 1, 0
-    texts: list[str] = []
+    asked: list[str] = []
     turns = images = 0
+    is_answered = False
     for turn in conversation if isinstance(conversation, list) else ():
-        if isinstance(turn, str):
-            texts.append(turn)
+        role, content = ("user", turn) if isinstance(turn, str) else _turn(turn)
+        if role == "assistant":
+            is_answered = True
+        elif role == "user" and (found := _texts(content)) is not None:
             turns += 1
-        elif isinstance(turn, dict):
-            role = turn.get("role", "")
-            if role == "assistant":
-                texts.clear()
-                images = 0
-            elif role in _SPEAKS_FIRST:
-                turns += 1
-                images += _add_texts(turn.get("content"), texts)
-    return "\n".join(texts), turns, images
+            if is_answered:
+                is_answered, images = False, 0
+                asked.clear()
+            asked += found[0]
+            images += found[1]
+    return "\n".join(asked), turns, images
 
 
-def _add_texts(content: Any, texts: list[str]) -> int:
-    """Adds the texts of one turn; how many pictures are in it."""
+def _turn(turn: Any) -> tuple[Any, Any]:
+    return (turn.get("role"), turn.get("content")) if isinstance(turn, dict) else (None, None)
+
+
+def _texts(content: Any) -> tuple[list[str], int] | None:
+    """The texts of a turn, and how many pictures are in it; None where it has neither, as with results of tools."""
     if isinstance(content, str):
-        texts.append(content)
-        return 0
+        return [content], 0
+    texts: list[str] = []
     images = 0
     for part in content if isinstance(content, list) else ():
         if not isinstance(part, dict):
@@ -66,4 +71,4 @@ def _add_texts(content: Any, texts: list[str]) -> int:
             texts.append(text)
         elif "image" in str(part.get("type", "")):
             images += 1
-    return images
+    return (texts, images) if texts or images else None

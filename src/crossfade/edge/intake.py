@@ -133,34 +133,30 @@ class Intake:
     def _admitted(self, ours: Ours, facts: RequestFacts, caller: Caller, body: bytes) -> Admitted:
         bound = None if caller.key is None else caller.key.route
         if ours.route or ours.options or ours.fallback_models is not None or ours.fallback_on is not None:
-            route = _route(self.directory, ours, bound)
-            return _admit(
-                self.directory, ours, facts, caller.patience, route, self._rule(route, ours, facts, caller, body)
-            )
-        name = bound or ours.model
-        usual = (name, facts.stream, caller.patience, facts.asks, NO_RULE)
-        known = self._usual.get(usual)
-        if known is None:
-            known = self._remember(
-                usual, _admit(self.directory, ours, facts, caller.patience, _route(self.directory, ours, bound))
-            )
+            route = _named_route(self.directory, bound or ours.route or ours.model)
+            rule = self._rule(route, ours, facts, caller, body)
+            return _admit(self.directory, ours, facts, caller.patience, route, rule)
+        known = self._reckoned(bound or ours.model, None, NO_RULE, ours, facts, caller)
         if known.route.rules:
             rule = self._rule(known.route, ours, facts, caller, body)
             if rule != NO_RULE:
-                usual = (name, facts.stream, caller.patience, facts.asks, rule)
-                by_rule = self._usual.get(usual)
-                if by_rule is None:
-                    by_rule = self._remember(
-                        usual, _admit(self.directory, ours, facts, caller.patience, known.route, rule)
-                    )
-                return by_rule
+                return self._reckoned(bound or ours.model, known.route, rule, ours, facts, caller)
         return known
 
-    def _remember(self, usual: tuple[str, bool, float | None, str, int], admitted: Admitted) -> Admitted:
-        if len(self._usual) >= CACHED_NAMES:
-            self._usual.clear()
-        self._usual[usual] = admitted
-        return admitted
+    def _reckoned(
+        self, name: str, route: Route | None, rule: int, ours: Ours, facts: RequestFacts, caller: Caller
+    ) -> Admitted:
+        """What a request for `name` without wishes amounts to, by a rule of its route; reckoned where it is not known.
+        Without `route` it is that of the name."""
+        usual = (name, facts.stream, caller.patience, facts.asks, rule)
+        known = self._usual.get(usual)
+        if known is None:
+            if len(self._usual) >= CACHED_NAMES:
+                self._usual.clear()
+            if route is None:
+                route = _named_route(self.directory, name)
+            known = self._usual[usual] = _admit(self.directory, ours, facts, caller.patience, route, rule)
+        return known
 
     def _rule(self, route: Route, ours: Ours, facts: RequestFacts, caller: Caller, body: bytes) -> int:
         """The place of the first rule of the route that holds."""
@@ -178,7 +174,7 @@ def _admit(
     facts: RequestFacts,
     patience: float | None,
     route: Route,
-    rule: int = NO_RULE,
+    rule: int,
 ) -> Admitted:
     name = None
     if rule != NO_RULE:
@@ -215,8 +211,7 @@ def _admit(
 # --- the chain -----------------------------------------------------------------------------------------------
 
 
-def _route(directory: Directory, ours: Ours, bound_route: str | None) -> Route:
-    name = bound_route or ours.route or ours.model
+def _named_route(directory: Directory, name: str) -> Route:
     route = directory.route_for(name)
     if route is None or not route.chain:
         raise directory.unknown(name)

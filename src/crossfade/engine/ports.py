@@ -32,7 +32,7 @@ class CallerDialect(Protocol):
 
     @property
     def name(self) -> str:
-        """A provider whose dialect is called so is passed on as it came."""
+        """Answers of a provider whose dialect has the same name go on as they came."""
         ...
 
     @property

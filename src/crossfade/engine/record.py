@@ -127,6 +127,7 @@ def request_row(
     else:
         rows = tuple([_attempt_row(record, delivered.get(record.number, 0)) for record in records])
         lost, cost_usd, wasted_usd = _sums(rows, outcome.attempt)
+    primary = _other_primary(job, outcome.served)
     # By position: so many names cost more to pass than all else here.
     return RequestEnded(
         job.id,
@@ -151,11 +152,11 @@ def request_row(
         None if usage is None else usage.prompt,
         None if usage is None else usage.completion,
         cost_usd,
-        primary_usd(job, outcome.served, usage),
+        None if primary is None or usage is None else _usd(usage, primary.price_in, primary.price_out),
         wasted_usd,
         job.tags,
         job.rule,
-        _other_primary(job, outcome.served),
+        None if primary is None else primary.name,
     )
 
 
@@ -204,18 +205,10 @@ def _usd(usage: Usage, price_in: float | None, price_out: float | None) -> float
     return round(usage.prompt * price_in + usage.completion * price_out, 9)
 
 
-def _other_primary(job: Job, served: str | None) -> str | None:
-    """The name of the route's primary, where it is not what answered."""
+def _other_primary(job: Job, served: str | None) -> Target | None:
+    """The route's primary, where another target answered."""
     primary = job.primary
-    return None if primary is None or served is None or primary.name == served else primary.name
-
-
-def primary_usd(job: Job, served: str | None, usage: Usage | None) -> float | None:
-    """What the route's primary would have cost for the same tokens, where it is not the one that answered."""
-    primary = job.primary
-    if primary is None or usage is None or _other_primary(job, served) is None:
-        return None
-    return _usd(usage, primary.price_in, primary.price_out)
+    return None if primary is None or served is None or primary.name == served else primary
 
 
 def trace_member(
@@ -242,9 +235,9 @@ def _trace_cost(job: Job, served: Target | None, usage: Usage | None) -> dict[st
     if served is None or usage is None:
         return {}
     cost: dict[str, Any] = {"usd": _usd(usage, served.price_in, served.price_out)}
-    if job.primary is not None and job.primary.name != served.name:
-        cost["primary"] = job.primary.name
-        cost["primary_usd"] = primary_usd(job, served.name, usage)
+    if (primary := _other_primary(job, served.name)) is not None:
+        cost["primary"] = primary.name
+        cost["primary_usd"] = _usd(usage, primary.price_in, primary.price_out)
     return {name: value for name, value in cost.items() if value is not None}
 
 

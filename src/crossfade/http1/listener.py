@@ -106,6 +106,8 @@ class Listener:
                 accepted, host, port, backlog=_BACKLOG, reuse_port=reuse_port or None
             )
         self._sockets = [socket.socket(fileno=os.dup(one.fileno())) for one in self._server.sockets]
+        for one in self._sockets:
+            one.setblocking(False)
         self._ticker = self._loop.call_later(self._tick_time, self._tick)
 
     def _new_connection(self) -> asyncio.Protocol:

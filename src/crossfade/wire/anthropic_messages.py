@@ -28,7 +28,6 @@ from crossfade.core.exchange import (
     FilePart,
     ImagePart,
     Message,
-    OutputFormat,
     Part,
     TextPart,
     Tool,
@@ -36,6 +35,7 @@ from crossfade.core.exchange import (
 )
 from crossfade.wire.anthropic_models import ModelTraits, traits_of
 from crossfade.wire.anthropic_schema import MAX_STRICT_TOOLS, closed_schema, fits_limits
+from crossfade.wire.json_schema import JSON_ONLY, read_schema, schema_instruction, tool_schema
 from crossfade.wire.written import Written
 
 DEFAULT_MAX_TOKENS: Final = 8_192
@@ -50,11 +50,6 @@ BUDGETS: Final = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "
 """`reasoning_effort` for models that think by a budget; at most half of `max_tokens`."""
 MAX_USER_ID: Final = 256
 
-_JSON_ONLY = "Answer with one valid JSON object and nothing else: no other text and no code fence."
-_JSON_SCHEMA = (
-    "Answer with one JSON value that is valid against this JSON Schema, and nothing else: no other text and no code"
-    " fence.\n\n"
-)
 _OPENING = "."
 """The user turn put in front of a conversation that begins with the assistant, which the API may refuse."""
 
@@ -248,13 +243,13 @@ class _Writer:
         if output is None:
             return
         if output.kind == "json_object" or output.schema is None:
-            self.instructions.append(_JSON_ONLY)
+            self.instructions.append(JSON_ONLY)
             return
-        schema = closed_schema(_schema(output.schema, "response_format")) if self.traits.structured else None
+        schema = closed_schema(read_schema(output.schema, "response_format")) if self.traits.structured else None
         if schema is not None and fits_limits([schema]):
             body.setdefault("output_config", {})["format"] = {"type": "json_schema", "schema": schema}
         else:
-            self.instructions.append(_schema_instruction(output))
+            self.instructions.append(schema_instruction(output))
             self.dropped.append("response_format")
 
     def write_conversation(self, body: dict[str, Any]) -> None:
@@ -289,30 +284,11 @@ def _is_user_id(user: str) -> bool:
 
 
 def _tool(tool: Tool) -> dict[str, Any]:
-    schema = _schema(tool.parameters, "tools") if tool.parameters else None
     written: dict[str, Any] = {"name": tool.name}
     if tool.description is not None:
         written["description"] = tool.description
-    schema = schema or {}
-    written["input_schema"] = schema if "type" in schema else {"type": "object", **schema}
+    written["input_schema"] = tool_schema(tool)
     return written
-
-
-def _schema(text: bytes, param: str) -> dict[str, Any] | None:
-    """A JSON Schema of the caller, decoded; None for a JSON null."""
-    try:
-        schema = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
-        schema = False
-    if schema is not None and not isinstance(schema, dict):
-        raise InvalidRequest("a JSON Schema must be a JSON object", param=param)
-    return schema
-
-
-def _schema_instruction(output: OutputFormat) -> str:
-    assert output.schema is not None
-    text = _JSON_SCHEMA + output.schema.decode()
-    return f"{text}\n\n{output.description}" if output.description else text
 
 
 # --- conversation --------------------------------------------------------------------------------------------

@@ -15,10 +15,11 @@ from typing import Final
 
 import msgspec
 
-from crossfade.core.exchange import Choice, Completion, Finish, StreamEvent, ToolCall, ToolDelta, Usage
+from crossfade.core.exchange import Choice, Completion, Finish, StreamEvent, ToolCall, Usage
 from crossfade.core.failure import Failure, FailureReason
 from crossfade.wire.bounds import whole
 from crossfade.wire.framed import ExceptionReader, FramedReader
+from crossfade.wire.open_calls import OpenCalls
 
 FINISHES: Final[Mapping[str, Finish]] = MappingProxyType(
     {
@@ -241,13 +242,6 @@ def _arguments(value: msgspec.Raw) -> str:
 # --- streams -------------------------------------------------------------------------------------------------
 
 
-class _Tool(msgspec.Struct, gc=False):
-    """A tool block that is open, and its number among the calls."""
-
-    number: int
-    has_arguments: bool = False
-
-
 class ConverseReader(FramedReader):
     """Reads one ConverseStream. See `wire.reader.StreamReader` for the contract.
 
@@ -258,15 +252,14 @@ class ConverseReader(FramedReader):
 
     def __init__(self, read_exception: ExceptionReader) -> None:
         super().__init__(read_exception)
-        self._tools: dict[int, _Tool] = {}  # open tool blocks by their index
+        self._calls = OpenCalls()
         self._thinking: int | None = None  # the block of reasoning that is open
-        self._calls = 0
         self._has_content = False
         self._has_finish = False
 
     def __repr__(self) -> str:
         state = "broken" if self._is_broken else "complete" if self.is_complete else "open"
-        return f"<{type(self).__name__} {state}, {self._calls} calls, {self.undecodable} undecodable>"
+        return f"<{type(self).__name__} {state}, {self._calls.count} calls, {self.undecodable} undecodable>"
 
     @property
     def is_complete(self) -> bool:
@@ -296,7 +289,7 @@ class ConverseReader(FramedReader):
 
     @property
     def _in_block(self) -> bool:
-        return bool(self._tools) or self._thinking is not None
+        return bool(self._calls) or self._thinking is not None
 
     def _on_start(self, index: int, start: _Start) -> StreamEvent:
         call = start.tool_use
@@ -304,10 +297,8 @@ class ConverseReader(FramedReader):
             is_other = _is_given(start.tool_result) or _is_given(start.image)
             self._has_content = self._has_content or is_other
             return StreamEvent(has_other_content=is_other, in_block=self._in_block)
-        tool = self._tools[index] = _Tool(self._calls)
-        self._calls += 1
         self._has_content = True
-        opened = ToolDelta(index=tool.number, id=call.tool_use_id or "", name=call.name or "")
+        opened = self._calls.begin(index, call.tool_use_id or "", call.name or "")
         return StreamEvent(tools=(opened,), is_open=True, in_block=True)
 
     def _on_delta(self, index: int, delta: _Delta) -> StreamEvent:
@@ -325,25 +316,21 @@ class ConverseReader(FramedReader):
         return StreamEvent(has_other_content=is_other, in_block=self._in_block)
 
     def _on_arguments(self, index: int, piece: str) -> StreamEvent:
-        tool = self._tools.get(index)
-        if tool is None:  # the start of its block is missing
+        deltas = self._calls.piece(index, piece)
+        if deltas is None:  # the start of its block is missing
             self.undecodable += 1
             return StreamEvent(has_other_content=bool(piece), in_block=self._in_block)
-        if not piece:
-            return StreamEvent(in_block=True)
-        tool.has_arguments = True
-        return StreamEvent(tools=(ToolDelta(index=tool.number, arguments=piece),), in_block=True)
+        return StreamEvent(tools=deltas, in_block=True)
 
     def _on_stop(self, index: int) -> StreamEvent:
-        tool = self._tools.pop(index, None)
+        tools = self._calls.end(index)
         if self._thinking == index:
             self._thinking = None
-        tools = () if tool is None or tool.has_arguments else (ToolDelta(index=tool.number, arguments="{}"),)
         return StreamEvent(tools=tools, in_block=self._in_block)
 
     def _on_finish(self, word: str) -> StreamEvent:
         self._has_finish = True
-        ending = _ending(word, has_calls=self._calls > 0, has_content=self._has_content)
+        ending = _ending(word, has_calls=self._calls.count > 0, has_content=self._has_content)
         if isinstance(ending, Failure):
             return StreamEvent(raw_finish=word, failure=ending)
         return StreamEvent(raw_finish=word, finish=ending, stopped_by_sequence=word == "stop_sequence")

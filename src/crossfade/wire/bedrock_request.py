@@ -26,7 +26,6 @@ from crossfade.core.exchange import (
     FilePart,
     ImagePart,
     Message,
-    OutputFormat,
     Part,
     TextPart,
     Tool,
@@ -36,6 +35,7 @@ from crossfade.wire.anthropic_models import ModelTraits, traits_of
 from crossfade.wire.anthropic_schema import closed_schema, fits_limits
 from crossfade.wire.bedrock_models import Family, family_of
 from crossfade.wire.chat_params import CHAT_PARAMS, adjusted
+from crossfade.wire.json_schema import JSON_ONLY, read_schema, schema_instruction, tool_schema
 from crossfade.wire.written import Written
 
 MIN_THINKING: Final = 1024
@@ -49,11 +49,6 @@ NOVA_EFFORTS: Final[Mapping[str, str]] = MappingProxyType(
     {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
 )
 
-_JSON_ONLY: Final = "Answer with one valid JSON object and nothing else: no other text and no code fence."
-_JSON_SCHEMA: Final = (
-    "Answer with one JSON value that is valid against this JSON Schema, and nothing else: no other text and no code"
-    " fence.\n\n"
-)
 _FILLER: Final = "."
 """Text where the API wants some and the caller has none: a turn of the user at the beginning, or beside a document."""
 _EMPTY: Final = "(empty)"
@@ -309,13 +304,13 @@ class _Writer:
         if output is None:
             return {}, None
         if output.kind == "json_object" or output.schema is None:
-            return {}, _JSON_ONLY
+            return {}, JSON_ONLY
         schema = None
         if self.family.structured and (self.traits.structured or not self.is_claude):
-            schema = closed_schema(_schema(output.schema, "response_format") or {})
+            schema = closed_schema(read_schema(output.schema, "response_format") or {})
         if schema is None or not fits_limits([schema]):
             self.dropped.append("response_format")
-            return {}, _schema_instruction(output)
+            return {}, schema_instruction(output)
         definition: Json = {"name": output.name, "schema": msgspec.json.encode(schema).decode()}
         if output.description:
             definition["description"] = output.description
@@ -374,26 +369,8 @@ def _tool(tool: Tool) -> Json:
     spec: Json = {"name": tool.name}
     if tool.description:
         spec["description"] = tool.description
-    schema = (_schema(tool.parameters, "tools") if tool.parameters else None) or {}
-    spec["inputSchema"] = {"json": schema if "type" in schema else {"type": "object", **schema}}
+    spec["inputSchema"] = {"json": tool_schema(tool)}
     return spec
-
-
-def _schema(text: bytes, param: str) -> Json | None:
-    """A JSON Schema of the caller, decoded; None for a JSON null."""
-    try:
-        schema = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
-        schema = False
-    if schema is not None and not isinstance(schema, dict):
-        raise InvalidRequest("a JSON Schema must be a JSON object", param=param)
-    return schema
-
-
-def _schema_instruction(output: OutputFormat) -> str:
-    assert output.schema is not None
-    text = _JSON_SCHEMA + output.schema.decode()
-    return f"{text}\n\n{output.description}" if output.description else text
 
 
 # --- conversation --------------------------------------------------------------------------------------------

@@ -15,9 +15,10 @@ from typing import Any, Final
 
 import msgspec
 
-from crossfade.core.exchange import Choice, Completion, Finish, StreamEvent, ToolCall, ToolDelta, Usage
+from crossfade.core.exchange import Choice, Completion, Finish, StreamEvent, ToolCall, Usage
 from crossfade.core.failure import Failure, FailureReason
 from crossfade.wire.bounds import whole
+from crossfade.wire.open_calls import OpenCalls
 from crossfade.wire.reader import Framing
 from crossfade.wire.sse import MAX_EVENT, SSE, EventSplitter, fields_of
 
@@ -218,13 +219,6 @@ def _call(call: _Call, names: Mapping[str, str]) -> ToolCall:
 # --- streams -------------------------------------------------------------------------------------------------
 
 
-class _Tool(msgspec.Struct, gc=False):
-    """A call that is open, and its number among the calls."""
-
-    number: int
-    has_arguments: bool = False
-
-
 class CohereReader:
     """Reads one stream of a chat. See `wire.reader.StreamReader` for the contract.
 
@@ -236,10 +230,9 @@ class CohereReader:
         self._on_error = on_error
         self._names = names
         self._splitter = EventSplitter()
-        self._tools: dict[int, _Tool] = {}  # open calls by their index
+        self._calls = OpenCalls()
         self._thoughts: set[int] = set()  # open thoughts by their index
         self._is_planning = False
-        self._calls = 0
         self._has_content = False
         self._has_finish = False
         self._is_broken = False
@@ -247,7 +240,7 @@ class CohereReader:
 
     def __repr__(self) -> str:
         state = "broken" if self._is_broken else "complete" if self.is_complete else "open"
-        return f"<CohereReader {state}, {self._calls} calls, {self.undecodable} undecodable>"
+        return f"<CohereReader {state}, {self._calls.count} calls, {self.undecodable} undecodable>"
 
     @property
     def framing(self) -> Framing:
@@ -302,7 +295,7 @@ class CohereReader:
 
     @property
     def _in_block(self) -> bool:
-        return bool(self._tools or self._thoughts) or self._is_planning
+        return bool(self._calls or self._thoughts) or self._is_planning
 
     def _on_event(self, kind: str, event: _Event) -> StreamEvent:
         message = event.delta.message if event.delta is not None else None
@@ -347,29 +340,21 @@ class CohereReader:
     def _on_call(self, index: int, call: _Call) -> StreamEvent:
         self._is_planning = False
         function = call.function or _Function()
-        arguments = function.arguments or ""
-        tool = self._tools[index] = _Tool(self._calls, bool(arguments))
-        self._calls += 1
         self._has_content = True
         name = function.name or ""
-        name = self._names.get(name, name)
-        opened = ToolDelta(index=tool.number, id=call.id or "", name=name, arguments=arguments)
+        opened = self._calls.begin(index, call.id or "", self._names.get(name, name), function.arguments or "")
         return StreamEvent(tools=(opened,), is_open=True, in_block=True)
 
     def _on_arguments(self, index: int, call: _Call) -> StreamEvent:
         piece = (call.function.arguments if call.function is not None else None) or ""
-        tool = self._tools.get(index)
-        if tool is None:  # the start of the call is missing
+        deltas = self._calls.piece(index, piece)
+        if deltas is None:  # the start of the call is missing
             self.undecodable += 1
             return StreamEvent(has_other_content=bool(piece), in_block=self._in_block)
-        if not piece:
-            return StreamEvent(in_block=True)
-        tool.has_arguments = True
-        return StreamEvent(tools=(ToolDelta(index=tool.number, arguments=piece),), in_block=True)
+        return StreamEvent(tools=deltas, in_block=True)
 
     def _on_call_end(self, index: int) -> StreamEvent:
-        tool = self._tools.pop(index, None)
-        tools = () if tool is None or tool.has_arguments else (ToolDelta(index=tool.number, arguments="{}"),)
+        tools = self._calls.end(index)
         return StreamEvent(tools=tools, in_block=self._in_block)
 
     def _on_end(self, delta: _Delta, word: str, data: bytes) -> StreamEvent:
@@ -379,7 +364,7 @@ class CohereReader:
             failure = _failed(word, bytes(_decode_ending(data).delta), self._on_error)
             return StreamEvent(raw_finish=word, failure=failure, usage=usage)
         self._has_finish = True
-        ending = _ending(word, has_calls=self._calls > 0, has_content=self._has_content)
+        ending = _ending(word, has_calls=self._calls.count > 0, has_content=self._has_content)
         if isinstance(ending, Failure):
             return StreamEvent(raw_finish=word, failure=ending, usage=usage)
         return StreamEvent(raw_finish=word, finish=ending, stopped_by_sequence=word == "STOP_SEQUENCE", usage=usage)

@@ -23,7 +23,6 @@ from crossfade.core.exchange import (
     FilePart,
     ImagePart,
     Message,
-    OutputFormat,
     Part,
     TextPart,
     Tool,
@@ -31,6 +30,7 @@ from crossfade.core.exchange import (
 )
 from crossfade.wire.chat_params import CHAT_PARAMS, adjusted
 from crossfade.wire.cohere_tools import held_schema, plain_name, plain_names
+from crossfade.wire.json_schema import JSON_ONLY, read_schema, schema_instruction, tool_schema
 from crossfade.wire.written import Written
 
 BUDGETS: Final[Mapping[str, int | None]] = MappingProxyType(
@@ -47,11 +47,6 @@ MOST_FIELDS: Final = 200
 _THINKS: Final = re.compile(r"command-a-(?:plus|reasoning)")
 _NO_TOOL_CHOICE: Final = re.compile(r"command(?:-light|-nightly|-r(?:-plus)?(?:-\d\d-2024)?)?")
 """Models before `command-r7b`, which cannot be told whether to call."""
-_JSON_ONLY: Final = "Answer with one valid JSON object and nothing else: no other text and no code fence."
-_JSON_SCHEMA: Final = (
-    "Answer with one JSON value that is valid against this JSON Schema, and nothing else: no other text and no code"
-    " fence.\n\n"
-)
 _FILLER: Final = "."
 """The text of a turn whose documents stand elsewhere."""
 _EMPTY: Final = "(empty)"
@@ -198,11 +193,11 @@ class _Writer:
         output = self.request.output
         if output is None:
             return None
-        schema = None if output.schema is None else _schema(output.schema, "response_format")
+        schema = None if output.schema is None else read_schema(output.schema, "response_format")
         held = held_schema(schema)
         if "tools" in body or "documents" in body or (output.kind == "json_schema" and held is None):
             self.dropped.append("response_format")
-            return _JSON_ONLY if output.schema is None else _schema_instruction(output)
+            return JSON_ONLY if output.schema is None else schema_instruction(output)
         body["response_format"] = {"type": "json_object"}
         if output.kind == "json_schema":
             body["response_format"]["json_schema"] = held
@@ -351,23 +346,5 @@ def _tool(tool: Tool, name: str) -> Json:
     function: Json = {"name": name}
     if tool.description is not None:
         function["description"] = tool.description
-    schema = (_schema(tool.parameters, "tools") if tool.parameters else None) or {}
-    function["parameters"] = schema if "type" in schema else {"type": "object", **schema}
+    function["parameters"] = tool_schema(tool)
     return {"type": "function", "function": function}
-
-
-def _schema(text: bytes, param: str) -> Json | None:
-    """A JSON Schema of the caller, decoded; None for a JSON null."""
-    try:
-        schema = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
-        schema = False
-    if schema is not None and not isinstance(schema, dict):
-        raise InvalidRequest("a JSON Schema must be a JSON object", param=param)
-    return schema
-
-
-def _schema_instruction(output: OutputFormat) -> str:
-    assert output.schema is not None
-    text = _JSON_SCHEMA + output.schema.decode()
-    return f"{text}\n\n{output.description}" if output.description else text
