@@ -202,7 +202,7 @@ _AT_START = ("server", "limits", "journal", "log", "state_dir")
 
 
 def _gate(config: Config, extra_keys: tuple[tuple[str, Key], ...]) -> Gate:
-    keys = [(key.hash, Key(key.name, key.route)) for key in config.gateway_keys]
+    keys = [(key.hash, Key(key.name, key.route, key.project)) for key in config.gateway_keys]
     return Gate([*keys, *extra_keys], wants_keys=config.wants_keys, is_loopback=config.server.listen.is_loopback)
 
 

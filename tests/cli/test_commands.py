@@ -216,12 +216,12 @@ def test_schema_is_printed_and_judges_files(run: Run) -> None:
 
 @pytest.mark.parametrize("name", ["web", 'we"b\\', "a: b"])
 def test_a_new_key_is_shown_once_with_a_line_that_works(run: Run, name: str) -> None:
-    result = run("keys", "new", "--name", name, "--route", "chat")
+    result = run("keys", "new", "--name", name, "--route", "chat", "--project", "shop")
     assert result.exit_code == 0
     (key,) = re.findall(r"cf-[A-Za-z0-9_-]{43}", result.stdout)
     lines = result.stdout.splitlines()
     entry = yaml.safe_load("\n".join(lines[lines.index("gateway_keys:") :]))
-    assert entry == {"gateway_keys": [{"name": name, "hash": hash_key(key), "route": "chat"}]}
+    assert entry == {"gateway_keys": [{"name": name, "hash": hash_key(key), "route": "chat", "project": "shop"}]}
     assert run("keys", "hash", given=f"{key}\n").stdout == f"{hash_key(key)}\n"
 
 

@@ -24,7 +24,7 @@ def row(number: int, served: str | None, cost: float | None, **fields: Any) -> R
 
 ROWS: list[Event] = [
     row(1, A, 0.5, primary_usd=None, wasted_usd=None),
-    row(2, B, 0.125, primary=A, primary_usd=0.5, rule="easy", wasted_usd=0.25, key="web"),
+    row(2, B, 0.125, primary=A, primary_usd=0.5, rule="easy", wasted_usd=0.25, project="shop"),
     row(3, B, 0.125, primary=A, primary_usd=None, rule="easy", wasted_usd=None),  # the primary has no price
     row(4, A, None, primary_usd=None, wasted_usd=None),  # the target has none
     row(5, None, None, primary_usd=None, wasted_usd=0.125, status=503),
@@ -65,6 +65,7 @@ def test_answers_are_summed_and_set_against_their_primary(journal: Path) -> None
         ("target", {"(none)": 1, A: 2, B: 3}),
         ("rule", {"chat (no rule)": 3, "chat easy": 2, "other (no rule)": 1}),
         ("route", {"chat": 5, "other": 1}),
+        ("project", {"(none)": 5, "shop": 1}),
     ],
 )
 def test_it_is_told_by_whatever_is_asked_for(journal: Path, by: str, counts: dict[str, int]) -> None:
@@ -76,6 +77,7 @@ def test_filters_are_those_of_events(journal: Path) -> None:
     assert json.loads(said(journal, "--json", "--route", "other"))["total"]["requests"] == 1
     assert json.loads(said(journal, "--json", "--until", "2000-01-01"))["total"]["requests"] == 0
     assert json.loads(said(journal, "--json", "--target", "b"))["total"]["requests"] == 2
+    assert json.loads(said(journal, "--json", "--project", "shop"))["total"]["requests"] == 1
 
 
 def test_the_table_has_a_line_for_each_and_one_for_all(journal: Path) -> None:

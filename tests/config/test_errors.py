@@ -132,7 +132,21 @@ WRONG = [
         RULE + "{when: {project: a}, chain: [openai/b]}",
         6,
         "routes.r.rules[0].when.project",
-        "projects are not supported",
+        "no gateway key is of a project 'a'; give a key its `project` under gateway_keys",
+    ),
+    (
+        RULE
+        + "{when: {project: [b-*, wbe]}, chain: [openai/b]}\n"
+        + f"gateway_keys: [{{name: a, hash: '{HASH}', project: web}}, {{name: b, hash: '{HASH[:-1]}b', project: b-1}}]",
+        6,
+        "routes.r.rules[0].when.project",
+        "no gateway key is of a project 'wbe'; did you mean 'web'?",
+    ),
+    (
+        BASE + f"gateway_keys: [{{name: a, hash: '{HASH}', project: 'a b'}}]",
+        2,
+        "gateway_keys[0].project",
+        "is no name for a project",
     ),
     (
         RULE + "{when: {input_tokens: {above: 9, below: 9}}, chain: [openai/b]}",

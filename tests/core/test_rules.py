@@ -20,7 +20,15 @@ BERLIN = ZoneInfo("Europe/Berlin")
 
 def ask(score: float | None = 0.5, **given_: Any) -> Ask:
     facts = given_.pop("facts", RequestFacts())
-    fields: dict[str, Any] = {"model": "chat", "tags": (), "key": "", "headers": {}, "wall": NOON, **given_}
+    fields: dict[str, Any] = {
+        "model": "chat",
+        "tags": (),
+        "key": "",
+        "project": "",
+        "headers": {},
+        "wall": NOON,
+        **given_,
+    }
 
     def reckon() -> float:
         assert score is not None, "nobody may look at the text"
@@ -68,6 +76,8 @@ HOLDING: list[tuple[dict[str, Any], dict[str, Any], bool]] = [
     ({"tags": ("*",)}, {}, False),
     ({"key": ("web", "app-*")}, {"key": "app-2"}, True),
     ({"key": ("*",)}, {}, False),
+    ({"project": ("web", "app-*")}, {"project": "app-2"}, True),
+    ({"project": ("*",)}, {"key": "web"}, False),
     ({"headers": (("x-tier", "gold"), ("x-team", "*"))}, {"headers": {"x-tier": "gold", "x-team": "a"}}, True),
     ({"headers": (("x-tier", "gold"), ("x-team", "*"))}, {"headers": {"x-tier": "gold"}}, False),
     ({"hours": Hours(9 * 60, 17 * 60, UTC)}, {}, True),
@@ -116,7 +126,7 @@ def test_a_text_is_looked_at_once() -> None:
         calls.append(1)
         return 0.5
 
-    one = Ask(RequestFacts(), "chat", (), "", {}, NOON, reckon)
+    one = Ask(RequestFacts(), "chat", (), "", "", {}, NOON, reckon)
     assert Rules([When(complexity=Range(above=0.7)), When(complexity=Range(below=0.3))]).pick(one) == NO_RULE
     assert one.complexity == 0.5
     assert calls == [1]

@@ -158,7 +158,7 @@ def test_without_a_provider_the_key_is_named(simulator: ProviderSimulator) -> No
 def test_keys_are_asked_for_and_bound_ones_stay_within_their_route(simulator: ProviderSimulator) -> None:
     async def main() -> None:
         upstream = Upstream(whole(MODERATION))
-        more = "routes: {chat: {chain: [media/m]}}\ngateway_keys: [{name: web, key: env:GATEWAY_KEY%s}]"
+        more = "routes: {chat: {chain: [media/m]}}\ngateway_keys: [{name: web, key: env:GATEWAY_KEY, project: p%s}]"
         for bound, error in (("", None), (", route: chat", openai.PermissionDeniedError)):
             async with passing(simulator, upstream, more % bound) as made:
                 with pytest.raises(openai.AuthenticationError):
@@ -166,7 +166,7 @@ def test_keys_are_asked_for_and_bound_ones_stay_within_their_route(simulator: Pr
                 known = sdk(made.url, api_key="cf-" + "k" * 40)
                 if error is None:
                     assert (await known.moderations.create(input="x")).id == "modr-1"
-                    assert made.record.last.key == "web"
+                    assert (made.record.last.key, made.record.last.project) == ("web", "p")
                 else:
                     with pytest.raises(error):
                         await known.moderations.create(input="x")

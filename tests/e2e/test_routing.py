@@ -78,6 +78,38 @@ def test_a_rule_gives_simple_asks_another_chain_and_the_record_says_what_was_sav
     run(main())
 
 
+def test_keys_of_a_project_get_its_chain_and_the_record_names_it(simulator: ProviderSimulator, tmp_path: Path) -> None:
+    async def main() -> None:
+        route = f"{QUICK}, rules: [{{when: {{project: 'shop-*'}}, chain: ['{{mark}}c/{MODELS['gemini']}']}}]"
+        tail = (
+            "gateway_keys: [{name: a, key: env:A, project: shop-web}, {name: b, key: env:B, project: shop-web},"
+            " {name: c, key: env:C, project: lab}, {name: d, key: env:D}]\n"
+        )
+        keys = {name: "cf-" + name * 40 for name in "ABCD"}
+        async with chain_stage(simulator, THREE, route, more=PRICED, tail=tail, environ=keys) as stage:
+            for name, served, project in (
+                ("A", "c", "shop-web"),
+                ("B", "c", "shop-web"),
+                ("C", "a", "lab"),
+                ("D", "a", None),
+            ):
+                answer = await stage.ask(client=stage.client.with_options(api_key=keys[name]))
+                row = stage.record.last
+                assert (by(answer, stage), row.key, row.project) == (served, name.lower(), project)
+            said = savings(tmp_path, stage, "--by", "project")
+            assert {name: one["requests"] for name, one in said["projects"].items()} == {
+                "(none)": 1,
+                "lab": 1,
+                "shop-web": 2,
+            }
+            result = click.testing.CliRunner().invoke(
+                command, ["events", "--journal", str(tmp_path), "--project", "lab", "--json"]
+            )
+            assert [msgspec.json.decode(line)["key"] for line in result.stdout.splitlines()] == ["c"]
+
+    run(main())
+
+
 def routed(simulator: ProviderSimulator, route: str | None = None) -> Any:
     """A stage whose route has rules; they name its providers, so the mark has to be known before."""
     return chain_stage(simulator, THREE, rules() if route is None else route, more=PRICED)

@@ -53,6 +53,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     reasons: tuple[str, ...] = ()
     requests: tuple[str, ...] = ()
     statuses: tuple[str, ...] = ()
+    projects: tuple[str, ...] = ()
     since: float = float("-inf")
     until: float = float("inf")
     fallbacks_only: bool = False
@@ -70,6 +71,8 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
         if self.requests and getattr(event, "id", None) not in self.requests:
             return False
         if self.routes and getattr(event, "route", None) not in self.routes:
+            return False
+        if self.projects and getattr(event, "project", None) not in self.projects:
             return False
         if self.statuses and not _has_status(event, self.statuses):
             return False

@@ -26,6 +26,7 @@ sleep: Callable[[float], None] = time.sleep
 @journal_option
 @config_option
 @click.option("--route", "routes", multiple=True, help="Requests of this route. Like most options, repeatable.")
+@click.option("--project", "projects", multiple=True, help="Requests of keys of this project.")
 @click.option("--target", "targets", multiple=True, metavar="NAME", help="What called or skipped this target/provider.")
 @click.option("--reason", "reasons", multiple=True, type=click.Choice(REASONS), metavar="REASON", help="Why it failed.")
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(list(KINDS)), help="Kinds of events.")
@@ -46,6 +47,7 @@ def events(
     journal: Path | None,
     config: Path | None,
     routes: tuple[str, ...],
+    projects: tuple[str, ...],
     targets: tuple[str, ...],
     reasons: tuple[str, ...],
     kinds: tuple[str, ...],
@@ -69,6 +71,7 @@ def events(
     wanted = Filter(
         kinds=kinds,
         routes=routes,
+        projects=projects,
         targets=targets,
         reasons=reasons,
         requests=requests,

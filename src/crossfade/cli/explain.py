@@ -167,7 +167,7 @@ def _key(name: str | None, config: Config) -> Key | None:
     if key is None:
         known = ", ".join(key.name for key in config.gateway_keys) or "none"
         raise click.BadParameter(f"there is no gateway key {name!r}; known are {known}", param_hint="--key")
-    return Key(key.name, key.route)
+    return Key(key.name, key.route, key.project)
 
 
 # --- the walk ------------------------------------------------------------------------------------------------

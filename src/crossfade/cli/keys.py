@@ -20,10 +20,13 @@ def keys() -> None:
 @keys.command()
 @click.option("--name", required=True, help="What logs and events call the key.")
 @click.option("--route", help="The route that serves every request with this key.")
-def new(name: str, route: str | None) -> None:
+@click.option("--project", help="The project that the key is of.")
+def new(name: str, route: str | None, project: str | None) -> None:
     """Make a key, print it once, and the line for crossfade.yaml."""
     key = new_key()
-    entry = f"name: {_quoted(name)}, hash: {_quoted(hash_key(key))}" + (f", route: {_quoted(route)}" if route else "")
+    entry = f"name: {_quoted(name)}, hash: {_quoted(hash_key(key))}"
+    entry += f", route: {_quoted(route)}" if route else ""
+    entry += f", project: {_quoted(project)}" if project else ""
     click.echo(f"key (shown only now): {key}")
     click.echo("for crossfade.yaml:")
     click.echo("gateway_keys:")

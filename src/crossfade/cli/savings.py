@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import click
 
@@ -15,6 +15,7 @@ from crossfade.cli.options import config_option, journal_option, time_option
 from crossfade.core.events import RequestEnded
 from crossfade.store.reader import JournalReader
 
+By = Literal["route", "target", "rule", "key", "project"]
 _HEADINGS = ("REQUESTS", "COST", "AT PRIMARY", "SAVED", "WASTED", "UNPRICED")
 
 
@@ -65,8 +66,9 @@ def was_elsewhere(event: RequestEnded) -> bool:
 @click.command()
 @journal_option
 @config_option
-@click.option("--by", type=click.Choice(["route", "target", "rule", "key"]), default="route", help="Default: route.")
+@click.option("--by", type=click.Choice(get_args(By)), default="route", help="Default: route.")
 @click.option("--route", "routes", multiple=True, help="Requests of this route; repeatable.")
+@click.option("--project", "projects", multiple=True, help="Requests of keys of this project; repeatable.")
 @click.option("--target", "targets", multiple=True, metavar="NAME", help="What called or skipped this target/provider.")
 @click.option("--since", callback=time_option, metavar="TIME", help="10m, 2h, 1d ago, or 2026-01-31T08:00 (UTC).")
 @click.option("--until", callback=time_option, metavar="TIME", help="As --since; up to then.")
@@ -74,8 +76,9 @@ def was_elsewhere(event: RequestEnded) -> bool:
 def savings(
     journal: Path | None,
     config: Path | None,
-    by: Literal["route", "target", "rule", "key"],
+    by: By,
     routes: tuple[str, ...],
+    projects: tuple[str, ...],
     targets: tuple[str, ...],
     since: float | None,
     until: float | None,
@@ -87,6 +90,7 @@ def savings(
     wanted = Filter(
         kinds=("request",),
         routes=routes,
+        projects=projects,
         targets=targets,
         since=float("-inf") if since is None else since,
         until=float("inf") if until is None else until,
@@ -109,11 +113,13 @@ def savings(
         _show(by, accounts, whole)
 
 
-def _name(event: RequestEnded, by: Literal["route", "target", "rule", "key"]) -> str:
+def _name(event: RequestEnded, by: By) -> str:
     if by == "target":
         return event.served or "(none)"
     if by == "rule":
         return f"{event.route} {event.rule}" if event.rule is not None else f"{event.route} (no rule)"
+    if by == "project":
+        return event.project or "(none)"
     return (event.key or "(none)") if by == "key" else event.route
 
 

@@ -200,19 +200,25 @@ class ProviderBuilder:
                 self._problems.add((*path, "name"), f"{file.name!r} is the name of {other} too; use another")
             names.setdefault(file.name, i)
             self._check_route(file, routes, path)
+            self._check_project(file, path)
             digest = self._digest(file, path)
             if digest is None:
                 continue
             if digest in hashes:
                 self._problems.add(path, f"is the same key as gateway_keys[{hashes[digest]}]; remove one")
             hashes.setdefault(digest, i)
-            built.append(GatewayKey(name=file.name, hash=digest, route=file.route))
+            built.append(GatewayKey(name=file.name, hash=digest, route=file.route, project=file.project))
         return tuple(built)
 
     def _check_route(self, file: GatewayKeyFile, routes: Mapping[str, object], path: Path) -> None:
         if file.route is not None and file.route not in routes:
             near = did_you_mean(file.route, routes) or "; name one under routes"
             self._problems.add((*path, "route"), f"unknown route {file.route!r}{near}")
+
+    def _check_project(self, file: GatewayKeyFile, path: Path) -> None:
+        if file.project is not None and not is_plain_name(file.project):
+            message = "is no name for a project; use letters, digits and -_./:@+, beginning with a letter or digit"
+            self._problems.add((*path, "project"), message)
 
     def _digest(self, file: GatewayKeyFile, path: Path) -> str | None:
         if self._problems.has((*path, "hash")) or self._problems.has((*path, "key")):

@@ -29,10 +29,18 @@ _NOTHING = Requirement()
 
 class ChainBuilder:
     """Makes routes of their part of the file. `providers` are those that are right, `names` all that the file has:
-    of a chain that names a broken one nothing more is said."""
+    of a chain that names a broken one nothing more is said. `projects` are those of the gateway keys."""
 
-    def __init__(self, providers: Mapping[str, ProviderConfig], names: Sequence[str], facts: Facts, problems: Problems):
+    def __init__(
+        self,
+        providers: Mapping[str, ProviderConfig],
+        names: Sequence[str],
+        facts: Facts,
+        projects: frozenset[str],
+        problems: Problems,
+    ):
         self._providers, self._names, self._facts, self._problems = providers, tuple(names), facts, problems
+        self._projects = projects
 
     def routes(self, files: Mapping[str, RouteFile]) -> dict[str, Route]:
         """The routes; of broken ones what is left of them."""
@@ -74,7 +82,7 @@ class ChainBuilder:
     ) -> tuple[Rule, ...]:
         """The rules of a route whose own chain is `routes`: none may lead to vectors that do not fit those of it."""
         built: list[Rule] = []
-        whens = RuleConditions(self._problems)
+        whens = RuleConditions(self._projects, self._problems)
         for i, file in enumerate(files):
             place = (*path, i)
             links = self._listed_chain(file.chain, require, place)

@@ -102,7 +102,8 @@ def _build(
         example = "openai: {api_keys: [env:OPENAI_API_KEY]}"
         problems.add(("providers",), f"there are none; name at least one, as in {example}")
     providers = makers.providers(shape.providers)
-    chains = ChainBuilder(providers, tuple(shape.providers), facts, problems)
+    projects = frozenset([key.project for key in shape.gateway_keys if key.project is not None])
+    chains = ChainBuilder(providers, tuple(shape.providers), facts, projects, problems)
     routes = chains.routes(shape.routes)
     fallbacks = chains.fallbacks(shape.fallbacks, shape.routes)
     keys = makers.gateway_keys(shape.gateway_keys, shape.routes)

@@ -5,17 +5,18 @@ from __future__ import annotations
 from datetime import UTC
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from crossfade.config.problems import Path, Problems, dotted
+from crossfade.config.problems import Path, Problems, did_you_mean, dotted
 from crossfade.config.schema import RangeFile, WhenFile
+from crossfade.core.rules import matches
 from crossfade.core.when import Hours, Range, When
 
 
 class RuleConditions:
     """Reads the conditions of one route's rules, in their order. Those that cannot hold are noted as problems: nobody
-    writes a rule for nothing."""
+    writes a rule for nothing. `projects` are those that gateway keys are of."""
 
-    def __init__(self, problems: Problems):
-        self._problems = problems
+    def __init__(self, projects: frozenset[str], problems: Problems):
+        self._projects, self._problems = projects, problems
         self._earlier: dict[When, Path] = {}
 
     def read(self, file: WhenFile, path: Path) -> When:
@@ -30,6 +31,7 @@ class RuleConditions:
             model=file.model,
             tags=file.tags,
             key=file.key,
+            project=self._project(file.project, (*path, "project")),
             headers=tuple([(name.lower(), pattern) for name, pattern in file.headers.items()]),
             hours=self._hours(file, path),
         )
@@ -43,6 +45,14 @@ class RuleConditions:
             self._problems.add(path, f"{message}; remove one")
         self._earlier.setdefault(when, path[:-1])
         return when
+
+    def _project(self, patterns: tuple[str, ...] | None, path: Path) -> tuple[str, ...] | None:
+        for pattern in patterns or ():
+            pieces = tuple(pattern.split("*"))
+            if not any(matches(pieces, project) for project in self._projects):
+                near = did_you_mean(pattern, self._projects) or "; give a key its `project` under gateway_keys"
+                self._problems.add(path, f"no gateway key is of a project {pattern!r}{near}")
+        return patterns
 
     def _range(self, file: RangeFile, path: Path, most: float = float("inf")) -> Range | None:
         if file.above is None and file.below is None:

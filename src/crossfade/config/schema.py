@@ -272,7 +272,6 @@ class RangeFile(Block, frozen=True, kw_only=True):
 class WhenFile(Block, frozen=True, kw_only=True):
     """`routes.NAME.rules[].when`."""
 
-    planned: ClassVar[Mapping[str, str]] = {"project": "projects are"}
     input_tokens: Annotated[RangeFile, Key("", "The estimate of the tokens of the input.")] = RangeFile()
     complexity: Annotated[RangeFile, Key("", "How hard the request seems, from 0 (simple) to 1 (hard).")] = RangeFile()
     tools: Annotated[bool | None, Key("", "Whether it has tools.")] = None
@@ -294,6 +293,9 @@ class WhenFile(Block, frozen=True, kw_only=True):
     ] = None
     key: Annotated[
         tuple[str, ...] | None, WORDS, Key("", "The name of its gateway key, or a list; `*` is a wildcard.")
+    ] = None
+    project: Annotated[
+        tuple[str, ...] | None, WORDS, Key("", "The project of its gateway key, or a list; `*` is a wildcard.")
     ] = None
     headers: Annotated[
         dict[str, str], Key("", "Headers that it must have, with what they say; `*` is a wildcard.")
@@ -399,7 +401,6 @@ class GatewayKeyFile(Block, frozen=True, kw_only=True):
     """An item of `gateway_keys`."""
 
     planned: ClassVar[Mapping[str, str]] = {
-        "project": "projects are",
         "limits": "limits of gateway keys are",
         "models": "models of gateway keys are",
         "budget": "budgets of gateway keys are",
@@ -409,6 +410,9 @@ class GatewayKeyFile(Block, frozen=True, kw_only=True):
     key: Annotated[SecretRef | None, SECRET, Key("", "A reference to the key itself, `env:` or `file:`.")] = None
     route: Annotated[
         str | None, Key("", "The route that serves every request with this key, whatever model it names.")
+    ] = None
+    project: Annotated[
+        str | None, Key("", "The project that the key is of, for rules and the record. Several keys may be of one.")
     ] = None
 
 
@@ -486,7 +490,7 @@ class FileShape(Block, frozen=True, kw_only=True):
 
     planned: ClassVar[Mapping[str, str]] = {
         "rules": "rules outside of routes are",
-        "projects": "projects are",
+        "projects": "settings of projects are",
         "alerts": "alerts are",
         "store": "a database is",
         "bus": "several machines are",

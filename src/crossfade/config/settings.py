@@ -79,11 +79,12 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GatewayKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A key that applications use: the `sha256:` hash of it, and the route it is bound to."""
+    """A key that applications use: the `sha256:` hash of it, the route it is bound to, the project it is of."""
 
     name: str
     hash: str
     route: str | None = None
+    project: str | None = None
 
 
 class JournalConfig(msgspec.Struct, frozen=True, kw_only=True):

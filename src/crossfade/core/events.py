@@ -66,6 +66,7 @@ class RequestEnded(msgspec.Struct, frozen=True, tag="request", tag_field="event"
     tags: tuple[str, ...] = ()
     rule: str | None = None
     primary: str | None = None
+    project: str | None = None
 
 
 class StreamCommitted(msgspec.Struct, frozen=True, kw_only=True, tag="commit", tag_field="event"):

@@ -17,10 +17,11 @@ NO_RULE: Final = -1
 
 
 class Ask:
-    """A request as rules see it. `key` is the name of the gateway key, "" without one; header names are in lower case;
-    `wall` is Unix time. `score` reckons the complexity, and is called once at most."""
+    """A request as rules see it. `key` is the name of the gateway key and `project` that of its project, "" where there
+    is none; header names are in lower case; `wall` is Unix time. `score` reckons the complexity, and is called once at
+    most."""
 
-    __slots__ = ("_complexity", "_score", "facts", "headers", "key", "model", "tags", "wall")
+    __slots__ = ("_complexity", "_score", "facts", "headers", "key", "model", "project", "tags", "wall")
 
     def __init__(
         self,
@@ -28,6 +29,7 @@ class Ask:
         model: str,
         tags: Sequence[str],
         key: str,
+        project: str,
         headers: Mapping[str, str],
         wall: float,
         score: Callable[[], float],
@@ -36,6 +38,7 @@ class Ask:
         self.model = model
         self.tags = tags
         self.key = key
+        self.project = project
         self.headers = headers
         self.wall = wall
         self._score = score
@@ -153,6 +156,16 @@ class _KeyName(_Condition):
         return ask.key != "" and self._words.fit(ask.key)
 
 
+class _Project(_Condition):
+    __slots__ = ("_words",)
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        self._words = _Words(patterns)
+
+    def holds(self, ask: Ask) -> bool:
+        return ask.project != "" and self._words.fit(ask.project)
+
+
 class _Header(_Condition):
     __slots__ = ("_name", "_words")
 
@@ -236,6 +249,8 @@ def _conditions(when: When) -> list[_Condition]:
         found.append(_Model(when.model))
     if when.key is not None:
         found.append(_KeyName(when.key))
+    if when.project is not None:
+        found.append(_Project(when.project))
     if when.tags is not None:
         found.append(_Tags(when.tags))
     for name, pattern in when.headers:

@@ -44,6 +44,7 @@ class When(msgspec.Struct, frozen=True, kw_only=True):
     model: tuple[str, ...] | None = None
     tags: tuple[str, ...] | None = None
     key: tuple[str, ...] | None = None
+    project: tuple[str, ...] | None = None
     headers: tuple[tuple[str, str], ...] = ()
     hours: Hours | None = None
 

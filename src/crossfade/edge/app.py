@@ -65,11 +65,11 @@ class _Let:
 
 
 class _Pass:
-    """A head that was let in, to be passed on: the path at the provider, and the name of the key."""
+    """A head that was let in, to be passed on: the path at the provider, and the key."""
 
     __slots__ = ("key", "path")
 
-    def __init__(self, path: str, key: str | None) -> None:
+    def __init__(self, path: str, key: Key | None) -> None:
         self.path = path
         self.key = key
 
@@ -182,7 +182,7 @@ class App(Handler):
             message = f"This key is bound to the route {key.route!r}, and nothing else may be asked with it."
             self._refuse(request, 403, message, code="not_allowed")
             return
-        request.handler_state = _Pass(path, None if key is None else key.name)
+        request.handler_state = _Pass(path, key)
 
     def on_request(self, request: Request) -> None:
         if type(request.handler_state) is _Pass:
@@ -318,6 +318,7 @@ class App(Handler):
             tags=admitted.tags,
             primary=route.first(),
             rule=admitted.rule,
+            project=None if key is None else key.project,
         )
         runner = Runner(self.engine, job, dispatch, downstream)
         runner.begin(now)

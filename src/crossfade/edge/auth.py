@@ -24,10 +24,11 @@ _LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
 
 
 class Key(msgspec.Struct, frozen=True):
-    """A gateway key as requests are recorded under: its name, and the route it is bound to."""
+    """A gateway key as requests are recorded under: its name, the route it is bound to, the project it is of."""
 
     name: str
     route: str | None = None
+    project: str | None = None
 
 
 class Forbidden(RequestError):

@@ -34,6 +34,7 @@ from crossfade.wire.openai_chat import FallbackModel, Options, Ours, has_our_hea
 SDK_MARGIN: Final = 0.5
 """Seconds before the moment at which the caller's SDK would give up."""
 _NO_LIMITS: Final = TimeoutPolicy()
+_NO_KEY: Final = Key("")
 MAX_PATTERN_MEMORY: Final = 1 << 20
 """Bytes that one compiled expression may take."""
 MAX_CALLER_PATTERNS: Final = 32
@@ -127,8 +128,9 @@ class Intake:
     def ask(self, ours: Ours, facts: RequestFacts, caller: Caller, body: bytes) -> Ask:
         """The request as rules see it."""
         tags = () if ours.options is None or ours.options.tags is None else ours.options.tags
-        key = "" if caller.key is None else caller.key.name
-        return Ask(facts, ours.model, tags, key, caller.headers, self._wall(), partial(score_of, facts, body))
+        key = caller.key or _NO_KEY
+        score = partial(score_of, facts, body)
+        return Ask(facts, ours.model, tags, key.name, key.project or "", caller.headers, self._wall(), score)
 
     def _admitted(self, ours: Ours, facts: RequestFacts, caller: Caller, body: bytes) -> Admitted:
         bound = None if caller.key is None else caller.key.route

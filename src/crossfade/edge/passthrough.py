@@ -14,6 +14,7 @@ from crossfade.core import policy as defaults
 from crossfade.core.errors import TransportError
 from crossfade.core.events import AttemptRow, RequestEnded
 from crossfade.core.failure import DISPOSITIONS, FailureReason
+from crossfade.edge.auth import Key
 from crossfade.edge.openai_chat import CHAT
 from crossfade.edge.problems import problem
 from crossfade.engine.engine import Engine
@@ -60,7 +61,7 @@ class Passage(UnderWay, ResponseSink):
         "_status",
     )
 
-    def __init__(self, engine: Engine, request: Request, provider: str, key: str | None, name: str, path: str) -> None:
+    def __init__(self, engine: Engine, request: Request, provider: str, key: Key | None, name: str, path: str) -> None:
         super().__init__()
         self._engine = engine
         self._request = request
@@ -182,7 +183,7 @@ class Passage(UnderWay, ResponseSink):
                 route="passthrough",
                 model="",
                 endpoint=self._path,
-                key=self._key,
+                key=None if self._key is None else self._key.name,
                 stream=False,
                 status=status,
                 served=self._provider if reason is None else None,
@@ -193,5 +194,6 @@ class Passage(UnderWay, ResponseSink):
                 attempts=(row,),
                 bytes_out=self._bytes_out,
                 error=reason,
+                project=None if self._key is None else self._key.project,
             )
         )

@@ -35,6 +35,7 @@ class Job:
         "model",
         "policy",
         "primary",
+        "project",
         "received_at",
         "route",
         "rule",
@@ -58,6 +59,7 @@ class Job:
         tags: tuple[str, ...] = (),
         primary: Target | None = None,
         rule: str | None = None,
+        project: str | None = None,
     ) -> None:
         self.id = id
         self.route = route
@@ -73,6 +75,7 @@ class Job:
         self.tags = tags
         self.primary = primary
         self.rule = rule
+        self.project = project
 
 
 class Outcome:
@@ -157,6 +160,7 @@ def request_row(
         job.tags,
         job.rule,
         None if primary is None else primary.name,
+        job.project,
     )
 
 
