@@ -25,6 +25,7 @@ from crossfade.core import (
     balancer,
     breaker,
     budget,
+    concurrency,
     dispatch,
     ejection,
     health,
@@ -40,7 +41,7 @@ from crossfade.core import (
 )
 from crossfade.core.events import AttemptRow, Event, RequestEnded
 from crossfade.core.failure import DISPOSITIONS, FALLBACK_WORDS, FailureReason, FallBack, HealthEffect, Origin, Retry
-from crossfade.core.policy import BreakerPolicy, HealthPolicy, RetryPolicy, StreamPolicy
+from crossfade.core.policy import BreakerPolicy, ConcurrencyPolicy, HealthPolicy, RetryPolicy, StreamPolicy
 from crossfade.edge import app, auth, intake, models
 from crossfade.engine import engine, probes, relay
 from crossfade.providers.compatible import VENDORS
@@ -76,7 +77,7 @@ POLICIES = [
     page(f"policies/{name}.md")
     for name in (
         *("fallback", "streams", "validation", "timeouts", "health", "limits", "pools", "routing", "hedging", "retry"),
-        "overload",
+        *("overload", "concurrency"),
     )
 ]
 MIGRATE = [page(f"migrate/{name}.md") for name in ("openrouter", "direct", "langchain", "agents")]
@@ -182,6 +183,7 @@ FIXED = {
     "policies/hedging.md": Fixed(modules=(load,)),
     "policies/pools.md": Fixed(modules=(balancer, load, price)),
     "policies/routing.md": Fixed(modules=(price,)),
+    "policies/concurrency.md": Fixed(MappingProxyType({ConcurrencyPolicy: frozenset()}), (concurrency,)),
     "policies/overload.md": Fixed(modules=(shedding, engine, app)),
     "policies/retry.md": Fixed(
         MappingProxyType({RetryPolicy: frozenset({"max_wait", "delay", "max_attempts", "budget_ratio"})}),

@@ -188,6 +188,37 @@ WRONG = [
         "'a' is the name of another rule",
     ),
     (RULE + "{when: {tools: true}, chain: [openi/b]}", 6, "routes.r.rules[0].chain[0]", "did you mean 'openai'?"),
+    # concurrency
+    (
+        "providers:\n  openai: {concurrency: 0}\n" + "routes: {r: {chain: [openai/a]}}",
+        2,
+        "providers.openai.concurrency",
+        "0 is no number of calls from 1 to 100000",
+    ),
+    (
+        "providers:\n  openai: {concurrency: {least: 9, most: 3}}\n" + "routes: {r: {chain: [openai/a]}}",
+        2,
+        "providers.openai.concurrency",
+        "least (9) is more than most (3)",
+    ),
+    (
+        "providers:\n  openai: {models: {a: {concurrency: lots}}}\n" + "routes: {r: {chain: [openai/a]}}",
+        2,
+        "providers.openai.models.a.concurrency",
+        "'lots' is no bound of concurrency; write how many calls at once",
+    ),
+    (
+        "providers:\n  openai: {concurrency: {}}\n" + "routes: {r: {chain: [openai/a]}}",
+        2,
+        "providers.openai.concurrency",
+        "is no bound of concurrency",
+    ),
+    (
+        "providers:\n  openai: {}\n" + "routes:\n  r:\n    chain: [openai/a]\n    queue: {size: -1}",
+        6,
+        "routes.r.queue.size",
+        "-1 is no whole number from 0 up",
+    ),
     (BASE + "log: {level: loud}", 2, "log.level", "'loud' is not one of debug, info, warning, error"),
     (BASE + "log: {level: 3}", 2, "log.level", "3 is not one of"),
     (BASE + "log: [a]", 2, "log", "is a list; it takes keys: format, level"),

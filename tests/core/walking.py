@@ -81,6 +81,7 @@ class Course:
             stream=StreamPolicy(recover=recover),
             stream_upstream=walk.pop("stream_upstream", "auto"),
             hedge=walk.pop("hedge", RoutePolicy().hedge),
+            queue=walk.pop("queue", RoutePolicy().queue),
         )
         self.walk = Walk(
             request=walk.pop("request", "r1"),

@@ -10,7 +10,7 @@ from crossfade.core.exchange import Ability, RequestFacts, StreamEvent, ToolDelt
 from crossfade.core.failure import Failure, FailureReason, Origin, Phase
 from crossfade.core.planner import plan
 from crossfade.core.policy import TimeoutPolicy
-from crossfade.core.steps import Deliver, GiveUp, Send, Wait
+from crossfade.core.steps import Deliver, GiveUp, Queued, Send, Wait
 from crossfade.core.target import Route
 from crossfade.core.verdict import Accepted, Rejected
 from crossfade.core.walk import Attempt, Walk
@@ -100,10 +100,18 @@ class Caller:
                 watch.on_end(self, step)
                 return
             self._asks_at = step.until
-            watch.on_wait(self, step.until, is_alone=isinstance(step, Wait))
+            watch.on_wait(self, step.until, is_alone=isinstance(step, (Wait, Queued)))
+            if isinstance(step, Queued):
+                step.ticket.tell = self._on_room
             if step.until is not None:
                 world.at(step.until, self._advance_if_due)
             return
+
+    def _on_room(self) -> None:
+        """As in the engine, nothing is done while another request is at work."""
+        self.world.counts["room"] += 1
+        self._asks_at = self.world.now
+        self.world.at(self.world.now, self._advance_if_due)
 
     def _advance_if_due(self) -> None:
         if self.end is None and self._asks_at is not None and self.world.now >= self._asks_at:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from crossfade.core.failure import DEFAULT_FALLBACK, DISPOSITIONS, Failure, FailureReason, HealthEffect
 from crossfade.core.health import TargetHealth
+from crossfade.core.slots import Slots
 from crossfade.core.standing import Out
 from crossfade.core.steps import Deliver, GiveUp, Send
 from crossfade.core.target import Rung, Target, rungs_of
@@ -45,6 +46,7 @@ class Watch:
         """Trials under way: per target, by whom."""
         self._given = 0
         self._standings: dict[str, object] = {}
+        self._granted: Slots | None = None
         self._allowed = {
             route.name: {target.key for rung in route.chain for target in rung.targets} for route in world.routes
         }
@@ -77,12 +79,14 @@ class Watch:
         """What a call that is made in the next step has to be judged by: as it was before."""
         now, board, request = self.world.now, self.world.board, caller.walk.request
         self._given = self.world.budgets[caller.route.name].given
+        ticket = caller.dispatch._ticket
+        self._granted = None if ticket is None else ticket.granted
         self._standings = {
             target.key: board.of(target).standing(now, request) for rung in caller.plan.rungs for target in rung.targets
         }
 
     def on_send(self, caller: Caller, step: Send) -> None:
-        check, now, key, mode = self.check, self.world.now, step.target.key, step.mode
+        check, now, key, mode, board = self.check, self.world.now, step.target.key, step.mode, self.world.board
         self.world.counts[f"call: {mode}"] += 1
         check(not caller.accepted, "no call once an answer is there", caller)
         check(not caller.is_cancelled, "no call for a caller that has left", caller)
@@ -96,7 +100,14 @@ class Watch:
         is_drained = step.target.name in self.world.drained or step.target.provider in self.world.drained
         check(not is_drained, "no call to a drained target", caller)
         standing = self._standings[key]
-        if isinstance(standing, Out):
+        health = board.of(step.target)
+        slots = health.slots
+        check(
+            slots is None or health.load.active + slots.reserved <= slots.limit.value, "no call to a full one", caller
+        )
+        if isinstance(standing, Out) and standing.reason == "full":
+            check(slots is not None and slots is self._granted, "no call to a full target that keeps no room", caller)
+        elif isinstance(standing, Out):
             check(not standing.is_ejection, f"no call within an ejection ({standing.reason})", caller)
             check(mode == "trial" or caller.committed is not None, "an open breaker is called on trial only", caller)
         shut = self._shut.get(_limited(step.target), 0.0)
@@ -378,10 +389,23 @@ class Watch:
 
     def _check_was_out(self, caller: Caller, health: TargetHealth, has_tried_early: bool) -> None:
         standing = health.standing(self.world.now, caller.walk.request)
-        if not isinstance(standing, Out):
+        if isinstance(standing, Out) and standing.reason == "full":
+            assert health.slots is not None
+            has_waited = 0.0 < caller.dispatch._queue_until <= self.world.now
+            is_long = health.slots.waiting >= caller.route.policy.queue.size
+            self.check(has_waited or is_long, f"an error, and {health.key} could have been waited for", caller)
+        elif not isinstance(standing, Out):
             self.check(False, f"an error, and {health.key} could have been called", caller)
         elif not standing.is_ejection and standing.reason != "trial_in_flight":
-            self.check(has_tried_early, f"an error, and {health.key} had no last resort", caller)
+            self.check(has_tried_early or health.is_full, f"an error, and {health.key} had no last resort", caller)
+
+    def after_event(self) -> None:
+        """Nobody waits while there is room: who comes next is told at once."""
+        for key, health in self.world.board.targets.items():
+            slots = health.slots
+            if slots is not None:
+                self.check(slots.reserved >= 0, f"{key}: room is given back twice")
+                self.check(not slots.waiting or slots.is_full, f"{key}: {slots.waiting} wait though it has room")
 
     def at_the_end(self) -> None:
         """Every request has ended, every permit is returned, and every call is over."""
@@ -391,6 +415,9 @@ class Watch:
         for key, health in self.world.board.targets.items():
             self.check(health.in_flight == 0, f"{key}: {health.in_flight} permits are out")
             self.check(health.load.active == 0, f"{key}: {health.load.active} calls are counted as under way")
+            if health.slots is not None:
+                self.check(not health.slots.reserved, f"{key}: room is kept for {health.slots.reserved} who have gone")
+                self.check(not health.slots.waiting, f"{key}: {health.slots.waiting} wait for ever")
             self.check(not health.breaker.has_trial(self.world.now), f"{key}: a trial was never ended")
         for key, under_way in self.trials.items():
             self.check(not under_way, f"{key}: trials were not settled: {under_way}")

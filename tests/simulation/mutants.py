@@ -14,6 +14,7 @@ from crossfade.core.dispatch import Dispatch
 from crossfade.core.health import HealthBoard, TargetHealth
 from crossfade.core.load import TargetLoad
 from crossfade.core.planner import plan
+from crossfade.core.slots import Slots, Ticket
 from tests.simulation import caller
 
 
@@ -88,6 +89,10 @@ MUTANTS: Final[dict[str, tuple[Any, str, Callable[[Any], Any]]]] = {
     "nobody gets a last resort": (Dispatch, "_second_look", lambda _: _none),
     "whatever failed, the walk goes on": (Dispatch, "_decide", lambda _: Dispatch._fall),
     "what a rung lacks is ignored": (caller, "plan", _planless),
+    "a full target is called": (TargetHealth, "is_full", lambda _: property(_never)),
+    "room is not passed on": (Slots, "offer", lambda _: _none),
+    "who goes keeps its place": (Ticket, "leave", lambda _: _none),
+    "nobody waits for room": (Dispatch, "_queued", lambda _: _none),
 }
 """By what goes wrong: where, and how it is changed."""
 

@@ -16,6 +16,8 @@ WANTED = {
     *(f"call: {mode}" for mode in ("fresh", "retry", "trial", "hedge", "continue")),
     *(f"end: {code}" for code in ("answered", "chain_exhausted", "cancelled", "invalid_request", "timeout")),
     *(f"skip: {why}" for why in ("breaker open", "on trial", "rate_limit", "quota_exhausted", "auth_error", "drained")),
+    "skip: full",
+    "room",
     *("fallbacks", "joins", "trials", "commits"),
 }
 

@@ -17,7 +17,15 @@ from crossfade.core.budget import RetryBudget
 from crossfade.core.exchange import Ability
 from crossfade.core.failure import fallback_reasons
 from crossfade.core.health import HealthBoard
-from crossfade.core.policy import HedgePolicy, RetryPolicy, RoutePolicy, StreamPolicy, TimeoutPolicy
+from crossfade.core.policy import (
+    ConcurrencyPolicy,
+    HedgePolicy,
+    QueuePolicy,
+    RetryPolicy,
+    RoutePolicy,
+    StreamPolicy,
+    TimeoutPolicy,
+)
 from crossfade.core.target import Link, Member, Pool, PoolPolicy, Route, Rung, Target, rungs_of
 from tests.simulation.caller import Caller
 from tests.simulation.invariants import Watch
@@ -41,6 +49,14 @@ POLICIES: Final[tuple[PoolPolicy, ...]] = (
     "cheapest",
     "headroom",
     "sticky",
+)
+
+
+BOUNDS: Final = (
+    *(None,) * 6,
+    ConcurrencyPolicy(1, 1),
+    ConcurrencyPolicy(3, 3),
+    ConcurrencyPolicy(20, 1),
 )
 
 
@@ -101,6 +117,7 @@ class World:
         lacks = frozenset({Ability.TOOLS}) if draw.random() < 0.1 else frozenset()
         assembles, prefill = draw.random() < 0.5, draw.random() < 0.5
         price = draw.choice((None, 1e-6, 5e-6))
+        bound = draw.choice(BOUNDS)
         return Rung(
             tuple(
                 Target(
@@ -114,6 +131,7 @@ class World:
                     lacks=lacks,
                     assembles=assembles,
                     prefill=prefill,
+                    concurrency=bound,
                     price_in=price,
                     price_out=price,
                 )
@@ -140,6 +158,7 @@ class World:
             timeouts=TimeoutPolicy(first_content=draw.choice((None, None, 2.0))),
             stream=StreamPolicy(recover=draw.choice(("continue", "continue", "error"))),
             hedge=hedge,
+            queue=QueuePolicy(size=draw.choice((0, 2, 100)), wait=draw.choice((1.0, 10.0))),
         )
         has_pool = any(isinstance(link, Pool) for link in links)
         chain = tuple(rung for link in links for rung in rungs_of(link))
@@ -182,5 +201,6 @@ class World:
         while events:
             self.now, _, do = heapq.heappop(events)
             do()
+            self.watch.after_event()
         self.watch.at_the_end()
         return self

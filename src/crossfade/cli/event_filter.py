@@ -37,7 +37,15 @@ KINDS: dict[str, type] = {
     "shed": RequestsShed,
 }
 _SKIPS = {"breaker open": "breaker_open", "on trial": "trial_in_flight"}
-REASONS = (*(reason.value for reason in FailureReason), *_SKIPS.values(), "drained", "max_cost", SLOW_TRIAL, HEDGED)
+REASONS = (
+    *(reason.value for reason in FailureReason),
+    *_SKIPS.values(),
+    "drained",
+    "full",
+    "max_cost",
+    SLOW_TRIAL,
+    HEDGED,
+)
 
 _AGO = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d|w)")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}

@@ -21,6 +21,7 @@ from crossfade.config.schema import (
     OverloadFile,
     ProbesFile,
     ProviderFile,
+    QueueFile,
     ServerFile,
     TimersFile,
 )
@@ -28,7 +29,7 @@ from crossfade.config.secrets import MIN_KEY_LENGTH, ApiKey, SecretRef, hash_key
 from crossfade.config.settings import GatewayKey, ModelSettings, ProviderConfig, ServerConfig, ServerLimits
 from crossfade.config.shape import Block
 from crossfade.core.exchange import Ability
-from crossfade.core.policy import OverloadPolicy, ProbePolicy, TimeoutPolicy
+from crossfade.core.policy import OverloadPolicy, ProbePolicy, QueuePolicy, TimeoutPolicy
 from crossfade.core.residency import Residence
 from crossfade.core.target import Vendor
 
@@ -73,6 +74,7 @@ class ProviderBuilder:
             accounts=tuple([given.account for given in keys]),
             timeouts=timeouts_of(file),
             network=file.network,
+            concurrency=file.concurrency,
             residence=Residence(region=file.region or "", retention=file.retention, tags=file.tags),
             models={model: _model(settings) for model, settings in file.models.items()},
         )
@@ -260,6 +262,11 @@ def probes_of(file: ProbesFile) -> ProbePolicy:
     return ProbePolicy(**_given(file))
 
 
+def queue_of(file: QueueFile) -> QueuePolicy:
+    """Who waits for room, with the defaults."""
+    return QueuePolicy(**_given(file))
+
+
 def limits_of(file: LimitsFile) -> ServerLimits:
     """The limits with their defaults."""
     given = _given(file)
@@ -305,6 +312,7 @@ def _model(file: ModelFile) -> ModelSettings:
         prefill=file.prefill,
         embedding=file.embedding,
         deployment=file.deployment,
+        concurrency=file.concurrency,
         timeouts=timeouts_of(file),
     )
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from crossfade.config.build import is_plain_name, timeouts_of
+from crossfade.config.build import is_plain_name, queue_of, timeouts_of
 from crossfade.config.catalogue import Facts
 from crossfade.config.naming import has_model, providers_of
 from crossfade.config.problems import Path, Problems, did_you_mean, dotted
@@ -306,6 +306,7 @@ def policy_of(file: RouteFile) -> RoutePolicy:
         ),
         stream_upstream=file.stream_upstream or "auto",
         hedge=file.hedge_after or RoutePolicy().hedge,
+        queue=queue_of(file.queue),
         repeatable=file.repeatable,
     )
 

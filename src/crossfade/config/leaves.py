@@ -21,7 +21,7 @@ from crossfade.config.problems import did_you_mean
 from crossfade.config.secrets import ApiKey, SecretRef, parse_api_key, parse_hash, parse_secret
 from crossfade.config.shape import Leaf
 from crossfade.core.failure import FALLBACK_WORDS, FailureReason, fallback_reasons
-from crossfade.core.policy import MaxCost
+from crossfade.core.policy import ConcurrencyPolicy, MaxCost
 from crossfade.core.residency import DAY
 from crossfade.core.when import OutputKind
 from crossfade.core.words import HOLD_WORDS, parse_commit, parse_duration, parse_hedge, parse_hold
@@ -30,6 +30,7 @@ MAX_EXPRESSION = 1000
 MIN_PRICE, MAX_PRICE = 0.001, 100_000.0
 """USD per million tokens: nothing sold is cheaper, and no token is as dear as the least of it."""
 MAX_WEIGHT = 1_000_000
+MAX_CONCURRENCY = 100_000
 _API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(?:-preview)?|preview|latest|v1", re.ASCII)
 _SIZE = re.compile(r"\s*(\d+)\s*(B|KiB|MiB|GiB|kB|KB|MB|GB)?\s*", re.ASCII)
 _SIZE_UNITS = {None: 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 1000, "KB": 1000}
@@ -204,6 +205,23 @@ def parse_max_cost(value: object) -> MaxCost:
     return MaxCost(usd=float(value))
 
 
+def parse_concurrency(value: object) -> ConcurrencyPolicy:
+    """A number of calls, `auto`, `{least: N, most: N}`, or `none` (a bound of 0, which is none)."""
+    if value == "none":
+        return ConcurrencyPolicy(0, 0)
+    given = {"least": value, "most": value} if isinstance(value, int) else {} if value == "auto" else value
+    example = "write how many calls at once, as in 8, or auto, {least: 2, most: 64}, or none"
+    if not isinstance(given, dict) or not given.keys() <= {"least", "most"} or (not given and value != "auto"):
+        raise ValueError(f"{value!r} is no bound of concurrency; {example}")
+    for one in given.values():
+        if isinstance(one, bool) or not isinstance(one, int) or not 1 <= one <= MAX_CONCURRENCY:
+            raise ValueError(f"{one!r} is no number of calls from 1 to {MAX_CONCURRENCY}; {example}")
+    policy = ConcurrencyPolicy(**given)
+    if policy.least > policy.most:
+        raise ValueError(f"least ({policy.least}) is more than most ({policy.most}); {example}")
+    return policy
+
+
 def parse_hours(value: object) -> tuple[int, int]:
     """The first minute of the day, and the one behind the last."""
     match = _HOURS.fullmatch(value) if isinstance(value, str) else None
@@ -328,6 +346,22 @@ MAX_COST = _leaf(
         "anyOf": [
             {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_WEIGHT},
             {"type": "string", "pattern": r"^\d+(\.\d+)?x$|\$\{"},
+        ]
+    },
+)
+_CALLS = {"type": "integer", "minimum": 1, "maximum": MAX_CONCURRENCY}
+CONCURRENCY = _leaf(
+    parse_concurrency,
+    {
+        "oneOf": [
+            _CALLS,
+            {"type": "string", "pattern": r"^(auto|none)$|\$\{"},
+            {
+                "type": "object",
+                "properties": {"least": _CALLS, "most": _CALLS},
+                "minProperties": 1,
+                "additionalProperties": False,
+            },
         ]
     },
 )

@@ -31,6 +31,7 @@ def make_rung(
     said = provider.models.get(model, _NOTHING)
     known = facts(provider.vendor.name, model) or _UNKNOWN
     name = f"{provider.name}/{model}"
+    bound = said.concurrency or provider.concurrency
     limits = timeouts.over(said.timeouts).over(provider.timeouts)
     return Rung(
         tuple(
@@ -48,6 +49,7 @@ def make_rung(
                 prefill=provider.vendor.prefill if said.prefill is None else said.prefill,
                 assembles=provider.vendor.assembles and not model.startswith(provider.vendor.asked_whole),
                 timeouts=limits,
+                concurrency=bound if bound is not None and bound.most else None,
                 price_in=known.price_in if said.price_in is None else said.price_in,
                 price_out=known.price_out if said.price_out is None else said.price_out,
                 embedding=embedding_of(model if said.embedding is None else said.embedding),

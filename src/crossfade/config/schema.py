@@ -15,6 +15,7 @@ from crossfade.config.leaves import (
     API_VERSION,
     BASE_URL,
     COMMIT,
+    CONCURRENCY,
     DURATION,
     EXPRESSION,
     FALLBACK_ON,
@@ -40,7 +41,7 @@ from crossfade.config.leaves import (
 from crossfade.config.secrets import ApiKey, SecretRef
 from crossfade.config.shape import Block, Key, whole_number
 from crossfade.core.failure import FailureReason
-from crossfade.core.policy import CommitPolicy, HedgePolicy, MaxCost
+from crossfade.core.policy import CommitPolicy, ConcurrencyPolicy, HedgePolicy, MaxCost
 from crossfade.core.when import OutputKind
 
 Duration = Annotated[float, DURATION]
@@ -132,6 +133,9 @@ class ModelFile(TimersFile, frozen=True, kw_only=True):
             " same one may stand in for each other.",
         ),
     ] = None
+    concurrency: Annotated[
+        ConcurrencyPolicy | None, CONCURRENCY, Key("the provider's", "As the provider's, for this model.")
+    ] = None
     deployment: Annotated[
         str | None,
         Key("the model's name", "What the provider is asked for, where it calls the model otherwise: a deployment."),
@@ -187,6 +191,15 @@ class ProviderFile(TimersFile, frozen=True, kw_only=True):
     prefill: Annotated[
         bool | None, Key("the vendor's", "Whether its models go on from an assistant turn at the end.")
     ] = None
+    concurrency: Annotated[
+        ConcurrencyPolicy | None,
+        CONCURRENCY,
+        Key(
+            "none",
+            "How many calls each of its models has under way at once, per key: a number; `auto` finds it out;"
+            " `{least: N, most: N}` finds it out within bounds; `none`: there is no bound.",
+        ),
+    ] = None
     models: Annotated[
         dict[str, ModelFile], Key("", "Facts of single models that differ from the catalogue, or are not in it.")
     ] = {}
@@ -233,6 +246,17 @@ class RetryFile(Block, frozen=True, kw_only=True):
         SHARE,
         Key("20%", "Extra attempts, as a share of requests, while all targets of the route are failing."),
     ] = None
+
+
+class QueueFile(Block, frozen=True, kw_only=True):
+    """`routes.NAME.queue`."""
+
+    size: Annotated[
+        int | None,
+        whole_number(0),
+        Key("100", "So many requests may wait for room at one target; more go without. 0: none waits."),
+    ] = None
+    wait: Annotated[Duration | None, Key("10s", "Longest time that a request waits for room.")] = None
 
 
 class ValidateFile(Block, frozen=True, kw_only=True):
@@ -378,6 +402,9 @@ class RouteFile(TimersFile, frozen=True, kw_only=True):
         Key("auto", "Whether buffered requests are sent upstream as streams, so that silence is noticed in seconds."),
     ] = None
     retry: Annotated[RetryFile, Key("", "When the same target is asked again.")] = RetryFile()
+    queue: Annotated[
+        QueueFile, Key("", "Who waits while all targets that may answer have as many calls as they take at once.")
+    ] = QueueFile()
     hedge_after: Annotated[
         HedgePolicy | None,
         HEDGE,

@@ -15,7 +15,7 @@ from crossfade.config.catalogue import Facts, facts_of
 from crossfade.config.leaves import Address
 from crossfade.config.secrets import SecretRef
 from crossfade.core.exchange import Ability
-from crossfade.core.policy import OverloadPolicy, ProbePolicy, RoutePolicy, TimeoutPolicy
+from crossfade.core.policy import ConcurrencyPolicy, OverloadPolicy, ProbePolicy, RoutePolicy, TimeoutPolicy
 from crossfade.core.residency import Residence
 from crossfade.core.target import Route, Rung, Vendor
 
@@ -60,6 +60,7 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     prefill: bool | None = None
     embedding: str | None = None
     deployment: str | None = None
+    concurrency: ConcurrencyPolicy | None = None
     timeouts: TimeoutPolicy = TimeoutPolicy()
 
 
@@ -75,6 +76,7 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: TimeoutPolicy = TimeoutPolicy()
     network: Literal["public", "private"] = "public"
     residence: Residence = Residence()
+    concurrency: ConcurrencyPolicy | None = None
     models: Mapping[str, ModelSettings] = {}
 
 

@@ -8,6 +8,7 @@ Sans I/O. The runner asks `next_step(now)`, performs it, and reports facts by th
 - the same target is asked again only as `DISPOSITIONS` says, and only while every other rung keeps its call;
 - a rung that is out is skipped with its reason on record; an ejection whose reason is not listed ends the walk;
 - a rung whose rate limits have no room for the request is passed over while another one has;
+- a rung that has as many calls under way as it takes is passed over, and waited for where no other may answer;
 - at the end of the chain, a rung that was passed over gets its call if it is back or was only short of room, or as the
   last resort before its time;
 - before the commit every failure is invisible; after it only a proven join may follow.
@@ -30,8 +31,9 @@ from crossfade.core.headroom import Limit
 from crossfade.core.health import TargetHealth
 from crossfade.core.limits import attempt_limits, reserve
 from crossfade.core.policy import RoutePolicy
+from crossfade.core.slots import Slots, Ticket
 from crossfade.core.standing import Change, Out
-from crossfade.core.steps import Defect, Deliver, Fallback, GiveUp, Pending, Send, Step, Wait
+from crossfade.core.steps import Defect, Deliver, Fallback, GiveUp, Pending, Queued, Send, Step, Wait
 from crossfade.core.stream import Transcript
 from crossfade.core.target import Plan, Rung, Skip, Target
 from crossfade.core.verdict import Accepted, Rejected, Verdict
@@ -91,12 +93,15 @@ class Dispatch:
         "_kept",
         "_last",
         "_most_calls",
+        "_must_wait",
         "_outcome",
         "_overflowed",
         "_passed",
         "_position",
+        "_queue_until",
         "_rungs",
         "_started_at",
+        "_ticket",
         "_transcript",
         "_tried",
         "_unfit",
@@ -146,6 +151,9 @@ class Dispatch:
         self._has_left_early = False  # in its turn, for what its provider said, and not beside another attempt
         self._kept: dict[str, tuple[int, Rung]] | None = None  # passed over for want of room, and not called since
         self._last: tuple[str, str] | None = None  # where the walk comes from: target and reason
+        self._ticket: Ticket | None = None  # its place in the queues of targets that are full
+        self._queue_until = 0.0  # 0: it has never waited for room
+        self._must_wait = False  # for a target that is full: the route does not go on for that
         self._deliverable: int | None = None
         self._why_untried = ""
         self._unfit: Sequence[Skip] = walk.plan.skips  # those not yet on record
@@ -179,14 +187,27 @@ class Dispatch:
             step = self._ask_again(now)
             if step is not None:
                 return step
+        granted = None if self._ticket is None or self._ticket.granted is None else self._ticket.use()
+        step = self._next_call(now)
+        if granted is not None:
+            self._ticket = None
+            granted.offer()  # unless it is taken now, the room is the next one's
+        if step is None:
+            return self._queued(now) or self._final(now)
+        self._leave_queue()
+        return step
+
+    def _next_call(self, now: float) -> Send | None:
+        """The call of the next rung, or of one that was passed over."""
         step = self._walk_on(now) or self._second_look(now)
         while step is None and self._kept:
             self._kept = None  # none of them may be called any more, so the others have what was kept for them
             step = self._walk_on(now) or self._second_look(now)
-        return step or self._final(now)
+        return step
 
     def _final(self, now: float) -> Deliver | GiveUp:
         """The outcome of a walk that cannot go on."""
+        self._leave_queue()
         if self._outcome is None:
             self._outcome = self._ended(now)
         return self._outcome
@@ -204,6 +225,8 @@ class Dispatch:
     def _walk_on(self, now: float, mode: str = "fresh") -> Send | None:
         """Sends to the next rung that is not out."""
         while self._outcome is None and self._position < len(self._rungs) and self._may_call(now):
+            if self._must_wait:
+                return None
             if self._kept and self.calls and self.calls + len(self._kept) >= self._most_calls:
                 return None
             rung = self._rungs[self._position]
@@ -319,7 +342,10 @@ class Dispatch:
         if self._cut is not None or self._in_flight or out.reason == "drained":
             return
         reason, listed = out.reason, self.walk.policy.fallback_on
-        if not isinstance(reason, FailureReason):
+        if reason == "full":
+            if _R.OVERLOADED not in listed:
+                self._must_wait = True
+        elif not isinstance(reason, FailureReason):
             if listed.isdisjoint(_OUTAGE):
                 self._rungs = self._rungs[: self._position]  # none but these may answer
         elif reason is not _R.AUTH_ERROR and reason not in listed:
@@ -339,6 +365,7 @@ class Dispatch:
         walk = self.walk
         self.calls = number = self.calls + 1
         self._tried.append(target.key)
+        self._must_wait = False
         if self._kept:
             self._kept.pop(target.name, None)
         stream = walk.facts.stream or self._is_streamed(target)
@@ -362,8 +389,8 @@ class Dispatch:
         if self._unfit:
             self._note_unfit(now)
         health.headroom.spend(walk.facts.input_tokens)
-        self._in_flight[number] = Attempt(number, place, rung, target, health, permit, limits, stream, record)
         health.load.begin(now)
+        self._in_flight[number] = Attempt(number, place, rung, target, health, permit, limits, stream, record)
         if self._cut is None:
             return Send(number, target, limits, stream, mode, self._companion_at)
         self._winner = number
@@ -477,6 +504,8 @@ class Dispatch:
     def _send_late(self, place: int, rung: Rung, target: Target, now: float) -> Send | None:
         """An attempt at the end of the chain, before its time where it has to be."""
         health = self.walk.board.of(target)
+        if health.is_full:
+            return None
         request = self.walk.request
         permit = health.take(now, request) or health.take_early(now, request)
         if permit is None:
@@ -491,6 +520,54 @@ class Dispatch:
             return None
         mode = "trial" if permit is None or permit.is_trial else "fresh"
         return self._send(place, rung, target, health, permit, now, mode)
+
+    # --- waiting for room ------------------------------------------------------------------------------------
+
+    def _queued(self, now: float) -> Queued | None:
+        """A place in the queues of the targets that may be called but for being full; None where there is none, or it
+        has been waited for long enough."""
+        if self._outcome is not None or not self._passed or not self._may_call(now):
+            return None
+        policy = self.walk.policy.queue
+        if not self._queue_until:
+            self._queue_until = min(now + policy.wait, self.deadline - self._reserve())
+        until, full = self._full_targets(now)
+        if self._ticket is None:
+            queues = [slots for _, slots in full if slots.waiting < policy.size]
+            if queues and now < until:
+                self._ticket = Ticket(queues)
+                return Queued(until, self._ticket)
+            why = f"full, and {policy.size} others wait for it" if policy.size else "full"
+        elif full and now < until:
+            return Queued(until, self._ticket)
+        else:
+            why = f"full for {policy.wait:g} s"
+        for rung, _ in full:
+            self._ends[rung.name] = RungEnd(target=rung.name, skip=why, out="full")
+        return None
+
+    def _full_targets(self, now: float) -> tuple[float, list[tuple[Rung, Slots]]]:
+        """The targets that were passed over and have no room; and until when they may be waited for, or another one is
+        back."""
+        until = self._queue_until
+        full: list[tuple[Rung, Slots]] = []
+        for _, rung in self._passed or ():
+            for target in rung.targets:
+                if target.key in self._tried or self._is_too_small(target):
+                    continue
+                health = self.walk.board.of(target)
+                standing = health.standing(now, self.walk.request)
+                if isinstance(standing, Out):
+                    if standing.reason == "full" and health.slots is not None:
+                        full.append((rung, health.slots))
+                    elif standing.until is not None and standing.until > now:
+                        until = min(until, standing.until)
+        return until, full
+
+    def _leave_queue(self) -> None:
+        if self._ticket is not None:
+            self._ticket.leave()
+            self._ticket = None
 
     def _ended(self, now: float) -> Deliver | GiveUp:
         """Nothing more can be tried."""
@@ -548,6 +625,9 @@ class Dispatch:
             return
         seconds = attempt.record.time_to_first_chunk_s = now - self._started_at - attempt.record.started_s
         attempt.health.load.answered(seconds, now)
+        if (slots := attempt.health.slots) is not None:
+            slots.limit.note_content(seconds, attempt.crowd, now)
+            slots.offer()
         self._companion_at = None  # a target on trial that answers needs no company
         self._settle(attempt, None, now)
 
@@ -597,6 +677,7 @@ class Dispatch:
             seconds = silent.get(attempt.number, 0.0)
             self._close(attempt, gone, now, _hanging(seconds) if seconds >= self._patience(attempt) else None)
         self._in_flight.clear()
+        self._leave_queue()
         if self._outcome is None:
             self._outcome = GiveUp(status=499, code=_R.CANCELLED, message=why)
 
@@ -815,6 +896,10 @@ class Dispatch:
         seconds = record.latency_s = now - self._started_at - record.started_s
         has_answered = record.time_to_first_chunk_s is not None
         load.end(has_answered)
+        if (slots := attempt.health.slots) is not None:
+            if failure is not None:
+                slots.limit.note_failure(failure, seconds, now)
+            slots.offer()
         if has_answered:
             return
         # A whole answer has come at once; or none in all that time, which may have been the caller's short limit.

@@ -18,11 +18,13 @@ from crossfade.core.ejection import SEEN_TOGETHER, Ejections, RouteRecord
 from crossfade.core.failure import DISPOSITIONS, Failure, FailureReason, HealthEffect
 from crossfade.core.headroom import Headroom, Limit
 from crossfade.core.load import TargetLoad
-from crossfade.core.policy import HealthPolicy
+from crossfade.core.policy import ConcurrencyPolicy, HealthPolicy
 from crossfade.core.siblings import Siblings
+from crossfade.core.slots import Slots
 from crossfade.core.standing import (
     AVAILABLE,
     DRAINED,
+    FULL,
     TRIAL_DUE,
     BreakerChange,
     BreakerChanged,
@@ -66,7 +68,7 @@ class TargetHealth:
     account that was declared. `soft_routes` those routes that any target ever had a
     soft failure on, `watched` the keys of targets that should have less than their usual traffic, `siblings` the
     breakers of all targets of its provider. `in_flight` counts the permits not yet settled: calls without their first
-    content, as permits are settled there.
+    content, as permits are settled there. `slots` bound the calls under way, where the target has such a bound.
     """
 
     __slots__ = (
@@ -87,6 +89,7 @@ class TargetHealth:
         "load",
         "named",
         "routes_using",
+        "slots",
     )
 
     def __init__(
@@ -115,6 +118,7 @@ class TargetHealth:
         self.in_flight = 0
         self.is_drained = False
         self.load = TargetLoad()
+        self.slots: Slots | None = None
         self._policy = policy
         self._ejections = Ejections()
         self._routes: dict[str, RouteRecord] = {}
@@ -126,9 +130,15 @@ class TargetHealth:
         breaker."""
         if self.is_drained:
             return DRAINED
-        if self.breaker.is_closed and not self._was_ejected:
-            return AVAILABLE
-        return self._ejected(now) or self._breaker_standing(now, request)
+        if not self.breaker.is_closed or self._was_ejected:
+            out = self._ejected(now) or self._breaker_standing(now, request)
+            return FULL if self.is_full and not isinstance(out, Out) else out
+        return FULL if self.is_full else AVAILABLE
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many calls are under way, or about to be, as it takes at once."""
+        return self.slots is not None and self.slots.is_full
 
     def soft_rank(self, route: str, now: float) -> int:
         """0, or 1 where its answers have lately not suited `route` and it should be ordered later there."""
@@ -193,12 +203,14 @@ class TargetHealth:
                     for one in self.headroom.current(now)
                 ]
             ),
+            concurrency=None if self.slots is None else self.slots.limit.value,
+            waiting=0 if self.slots is None else self.slots.waiting,
         )
 
     @property
     def is_at_rest(self) -> bool:
         """Whether forgetting it would lose nothing: all is well, and nothing is under way."""
-        return self.in_flight == 0 and not self._routes and not self.is_failing
+        return self.load.active == 0 and self.in_flight == 0 and not self._routes and not self.is_failing
 
     def __repr__(self) -> str:
         return f"<TargetHealth {self.key!r} {self.breaker!r}, in flight {self.in_flight}>"
@@ -237,7 +249,7 @@ class TargetHealth:
 
     def take(self, now: float, request: Asked | None = None) -> Permit | None:
         """Leave for one call; None where `standing` says so."""
-        if self.is_drained:
+        if self.is_drained or self.is_full:
             return None
         if self._was_ejected and self._ejected(now) is not None:
             return None
@@ -248,7 +260,7 @@ class TargetHealth:
 
     def take_early(self, now: float, request: Asked | None = None) -> Permit | None:
         """A trial before it is due (`Breaker.permit_early`); None while ejected, which is never tried early."""
-        is_out = self.is_drained or self._ejected(now) is not None
+        is_out = self.is_drained or self.is_full or self._ejected(now) is not None
         permit = None if is_out else self.breaker.permit_early(now, request)
         if permit is not None:
             self.in_flight += 1
@@ -398,6 +410,17 @@ class TargetHealth:
         self.routes_using = routes_using
         self.breaker.retune(policy.breaker)
 
+    def bound(self, policy: ConcurrencyPolicy | None) -> None:
+        """Takes a bound of the calls under way at once; None: there is none. Whoever waits keeps its place."""
+        if policy is None:
+            if self.slots is not None:
+                self.slots.open_up()
+            self.slots = None
+        elif self.slots is None:
+            self.slots = Slots(policy, self.load)
+        else:
+            self.slots.retune(policy)
+
     def reset(self) -> None:
         """Forgets all of it but the calls in flight."""
         self.breaker.reset()
@@ -517,6 +540,8 @@ class HealthBoard:
                 self._join(health, targets[key])
             own = policy_of(targets[key]) if policy_of is not None and key in targets else policy
             health.retune(own, self._routes_using.get(key, 1))
+            if key in targets:
+                health.bound(targets[key].concurrency)
 
     def forget(self, provider: str, credential: int | None = None) -> None:
         """Forgets what is known of a provider's targets, or of one credential's: its address or key was changed."""
@@ -541,6 +566,7 @@ class HealthBoard:
         self.targets[target.key] = health
         self._members[target.key] = (target.provider, target.credential)
         self._join(health, target)
+        health.bound(target.concurrency)
         return health
 
     def _join(self, health: TargetHealth, target: Target) -> None:

@@ -103,6 +103,23 @@ class HealthPolicy(msgspec.Struct, frozen=True, kw_only=True):
     breaker: BreakerPolicy = BreakerPolicy()
 
 
+class ConcurrencyPolicy(msgspec.Struct, frozen=True):
+    """How many calls a target has under way at once: `most` of them; with a smaller `least` as many as it turns out to
+    take, and never fewer than that."""
+
+    most: int = 1_000
+    least: int = 1
+
+
+class QueuePolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of a request for which no target has room that could be asked otherwise."""
+
+    size: int = 100
+    """So many may wait for one target; 0: none waits."""
+    wait: float = 10.0
+    """Seconds that each of them waits at most."""
+
+
 class OverloadPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker takes on at most."""
 
@@ -191,6 +208,7 @@ class RoutePolicy(msgspec.Struct, frozen=True, kw_only=True):
     validation: ValidationPolicy = ValidationPolicy()
     stream_upstream: Literal["auto", "true", "false"] = "auto"
     hedge: HedgePolicy = HedgePolicy()
+    queue: QueuePolicy = QueuePolicy()
     repeatable: bool = True
     """Whether two calls for the same request may be under way at once."""
 

@@ -32,22 +32,23 @@ class Available(msgspec.Struct, frozen=True):
 
 
 class Out(msgspec.Struct, frozen=True):
-    """The target is passed over. `until` is when that may end, None where only a running trial can tell, or the
-    operator who has `drained` it."""
+    """The target is passed over. `until` is when that may end, None where only a running trial can tell, or a call
+    under way where it is `full`, or the operator who has `drained` it."""
 
-    reason: FailureReason | Literal["breaker_open", "trial_in_flight", "drained"]
+    reason: FailureReason | Literal["breaker_open", "trial_in_flight", "full", "drained"]
     until: float | None = None
 
     @property
     def is_ejection(self) -> bool:
         """Whether it is a limit, a defect or the operator's wish, which is never tried early."""
-        return isinstance(self.reason, FailureReason) or self.reason == "drained"
+        return isinstance(self.reason, FailureReason) or self.reason in ("full", "drained")
 
 
 Standing = Available | Out
 
 AVAILABLE = Available()
 DRAINED = Out("drained")
+FULL = Out("full")
 TRIAL_DUE = Available(is_trial=True)
 
 
@@ -112,3 +113,6 @@ class TargetView(msgspec.Struct, frozen=True, kw_only=True):
     headroom: float = 1.0
     """The shares of its usual traffic that it should have, and of its rate limits that are left."""
     limits: tuple[LimitView, ...] = ()
+    concurrency: float | None = None
+    """The most calls under way at once, None where there is no bound; and who waits for room."""
+    waiting: int = 0

@@ -7,6 +7,7 @@ import msgspec
 from crossfade.core.exchange import Continuation, JoinNote
 from crossfade.core.failure import Failure, FailureReason
 from crossfade.core.policy import AttemptLimits
+from crossfade.core.slots import Ticket
 from crossfade.core.target import Target
 
 
@@ -34,6 +35,13 @@ class Wait(msgspec.Struct, frozen=True, gc=False):
     until: float
 
 
+class Queued(msgspec.Struct, frozen=True, gc=False):
+    """No target has room: ask again once `ticket` is told that one has, or at `until`."""
+
+    until: float
+    ticket: Ticket
+
+
 class Pending(msgspec.Struct, frozen=True, gc=False):
     """Attempts are under way; ask again after a fact, or at `until`."""
 
@@ -57,7 +65,7 @@ class GiveUp(msgspec.Struct, frozen=True, kw_only=True):
     retry_after: float | None = None
 
 
-Step = Send | Wait | Pending | Deliver | GiveUp
+Step = Send | Wait | Queued | Pending | Deliver | GiveUp
 
 
 class Fallback(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from crossfade.core.exchange import Ability
-from crossfade.core.policy import MaxCost, RoutePolicy, TimeoutPolicy
+from crossfade.core.policy import ConcurrencyPolicy, MaxCost, RoutePolicy, TimeoutPolicy
 from crossfade.core.residency import Requirement
 from crossfade.core.when import When
 
@@ -115,6 +115,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     prefill: bool = False
     assembles: bool = False
     timeouts: TimeoutPolicy = TimeoutPolicy()
+    concurrency: ConcurrencyPolicy | None = None
+    """None: it takes as many calls at once as there are."""
     price_in: float | None = None
     price_out: float | None = None
     embedding: str = ""

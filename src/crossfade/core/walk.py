@@ -124,10 +124,11 @@ class Walk:
 
 class Attempt:
     """One call under way, or one that is over. `place` is that of its rung in the walk, from 1. `calls` and `tokens`
-    are those of the target's headroom once it was sent."""
+    are those of the target's headroom once it was sent, `crowd` all that the target had under way then."""
 
     __slots__ = (
         "calls",
+        "crowd",
         "health",
         "limits",
         "number",
@@ -163,3 +164,4 @@ class Attempt:
         self.record = record
         self.calls = health.headroom.calls
         self.tokens = health.headroom.tokens
+        self.crowd = health.load.active

@@ -94,6 +94,8 @@ def _shown(view: TargetView, now: float) -> dict[str, Any]:
         "calls": view.calls,
         "failures": view.failures,
         "active": view.active,
+        "concurrency": None if view.concurrency is None else int(view.concurrency),
+        "waiting": view.waiting,
         "first_content_s": None if view.first_content is None else round(view.first_content, 3),
         "ramp": round(view.ramp, 3),
         "headroom": round(view.headroom, 3),

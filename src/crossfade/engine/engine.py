@@ -111,11 +111,7 @@ class Engine:
             self._shed_due = now + SHED_LOOK
             self._tell_shed()
         for runner in [r for r in self.runners if r.due <= now]:
-            try:
-                runner.on_tick(now)
-            except Exception as error:  # a fault in one request must not stop the clock of the others
-                self.report(error)
-                runner.on_fault(now)
+            self._look(runner, now)
         if now >= self._held_due:
             self._held_due = now + HELD_LOOK
             self.held = sum([runner.held for runner in self.runners])
@@ -129,6 +125,21 @@ class Engine:
             self.tick_due = float("inf")
             self.shedding.rest()
             self._tell_shed()
+
+    def look_after(self, runner: UnderWay) -> None:
+        """Has `on_tick` of a runner called in the next turn of the loop."""
+        self._loop.call_soon(self._look_soon, runner)
+
+    def _look_soon(self, runner: UnderWay) -> None:
+        if not runner.is_done:
+            self._look(runner, perf_counter())
+
+    def _look(self, runner: UnderWay, now: float) -> None:
+        try:
+            runner.on_tick(now)
+        except Exception as error:  # a fault in one request must not stop the clock of the others
+            self.report(error)
+            runner.on_fault(now)
 
     def _tell_shed(self) -> None:
         for shortage, count in self.shedding.take_refused().items():

@@ -16,7 +16,7 @@ from crossfade.core.errors import InvalidRequest
 from crossfade.core.events import StreamCommitted
 from crossfade.core.exchange import RequestFacts
 from crossfade.core.failure import Failure, FailureReason, Origin
-from crossfade.core.steps import Deliver, GiveUp, Send
+from crossfade.core.steps import Deliver, GiveUp, Queued, Send
 from crossfade.core.stream import StreamCollector, StreamGate
 from crossfade.core.verdict import Rejected, Verdict
 from crossfade.engine import headers
@@ -159,6 +159,8 @@ class Runner(UnderWay):
                 elif isinstance(step, GiveUp):
                     self._give_up(step, now)
                     return
+                elif isinstance(step, Queued):
+                    step.ticket.tell = self._on_room
                 if step.until is not None:
                     self._wait_until = step.until
                     self.wake_by(step.until)
@@ -302,6 +304,11 @@ class Runner(UnderWay):
         except Exception as error:  # then nothing can be said
             self._finish()
             self.downstream.fail(error)
+
+    def _on_room(self) -> None:
+        """A target that the request waits for has room. This is told while another request is at work."""
+        self._wait_until = self.due = 0.0
+        self.engine.look_after(self)
 
     def on_pressure(self, is_pressed: bool) -> None:
         """The caller reads slower than the upstream writes, or no longer does. Only a committed stream is held."""
