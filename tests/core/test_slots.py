@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from crossfade.core.budget import RetryBudget
 from crossfade.core.health import HealthBoard
 from crossfade.core.load import TargetLoad
 from crossfade.core.policy import ConcurrencyPolicy, HedgePolicy, QueuePolicy
@@ -250,6 +251,30 @@ def test_the_same_target_is_not_asked_again_over_the_head_of_who_waits() -> None
     second.send("a/m")
     queued_or_over = first.step()
     assert not hasattr(queued_or_over, "attempt"), queued_or_over
+
+
+def test_room_that_cannot_be_used_is_the_next_ones_and_is_not_waited_for_again() -> None:
+    """Two that wait, and whose budget pays for no call: each is told once, and both end."""
+    chain = (rung("b/m"), bounded("a/m"))
+    board = HealthBoard(lambda: 0.5)
+    budget = RetryBudget(0.0, 0.0)
+    first = course(bounded("a/m"), board=board)
+    first.send("a/m")
+    others = [course(*chain, board=board, budget=budget) for _ in range(2)]
+    told: list[int] = []
+    for number, other in enumerate(others):
+        other.send("b/m")
+        other.fail("timeout", after=0.0)
+        queued(other).ticket.tell = lambda number=number: told.append(number)  # type: ignore[misc]
+    first.fail("timeout")
+    for other in others:
+        other.now = first.now
+    assert told == [0]
+    assert "a/m skipped: full" in others[0].given_up().message
+    assert told == [0, 1]
+    others[1].given_up()
+    health = board.of(first.rungs[0].targets[0])
+    assert health.slots is not None and (health.slots.reserved, health.slots.waiting) == (0, 0)
 
 
 def test_keys_of_a_provider_have_room_each_of_its_own() -> None:

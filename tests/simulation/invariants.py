@@ -195,7 +195,8 @@ class Watch:
         """Of a pool, a member without weight comes first only where all others are out or on their way back."""
         weightless = self._weightless[caller.route.name]
         name = step.target.name
-        if step.attempt > 1 or name not in weightless or name != caller.plan.rungs[0].name:
+        has_waited = caller.dispatch._queue_until > 0.0
+        if step.attempt > 1 or has_waited or name not in weightless or name != caller.plan.rungs[0].name:
             return
         board, now = self.world.board, self.world.now
         for link in caller.route.links:
@@ -402,7 +403,9 @@ class Watch:
     def after_event(self) -> None:
         """Nobody waits while there is room: who comes next is told at once."""
         for key, health in self.world.board.targets.items():
-            slots = health.slots
+            slots, breaker = health.slots, health.breaker
+            if not breaker.is_closed and not breaker.is_for_one:
+                self._opened.setdefault(key.partition("/")[0], set()).add(key)
             if slots is not None:
                 self.check(slots.reserved >= 0, f"{key}: room is given back twice")
                 self.check(not slots.waiting or slots.is_full, f"{key}: {slots.waiting} wait though it has room")

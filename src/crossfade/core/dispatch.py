@@ -184,24 +184,26 @@ class Dispatch:
         if self._again is not None:
             if now < self._again_at:
                 return Wait(self._again_at)
-            step = self._ask_again(now)
-            if step is not None:
-                return step
+            again = self._ask_again(now)
+            if again is not None:
+                return again
         granted = None if self._ticket is None or self._ticket.granted is None else self._ticket.use()
-        step = self._next_call(now)
         if granted is not None:
             self._ticket = None
+        step: Send | Queued | None = self._next_call(now) or self._queued(now)
+        if granted is not None:
             granted.offer()  # unless it is taken now, the room is the next one's
-        if step is None:
-            return self._queued(now) or self._final(now)
-        self._leave_queue()
-        return step
+        if isinstance(step, Send):
+            self._leave_queue()
+        return step or self._final(now)
 
     def _next_call(self, now: float) -> Send | None:
         """The call of the next rung, or of one that was passed over."""
         step = self._walk_on(now) or self._second_look(now)
         while step is None and self._kept:
-            self._kept = None  # none of them may be called any more, so the others have what was kept for them
+            # None of them may be called now, so the others have what was kept for them.
+            self._passed = [*(self._passed or ()), *self._kept.values()]
+            self._kept = None
             step = self._walk_on(now) or self._second_look(now)
         return step
 
@@ -529,11 +531,12 @@ class Dispatch:
         if self._outcome is not None or not self._passed or not self._may_call(now):
             return None
         policy = self.walk.policy.queue
-        if not self._queue_until:
+        has_waited = self._queue_until > 0.0
+        if not has_waited:
             self._queue_until = min(now + policy.wait, self.deadline - self._reserve())
         until, full = self._full_targets(now)
         if self._ticket is None:
-            queues = [slots for _, slots in full if slots.waiting < policy.size]
+            queues = [slots for _, slots in full if has_waited or slots.waiting < policy.size]
             if queues and now < until:
                 self._ticket = Ticket(queues)
                 return Queued(until, self._ticket)
