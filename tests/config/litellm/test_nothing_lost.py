@@ -43,6 +43,7 @@ def setting_paths(value: object, path: Place = ()) -> Iterator[Place]:
 def otherwise(value: Any, path: Place) -> Iterator[Any]:
     """Without the setting at `path`; and with another value, where leaving it out could mean just what it says."""
     other = {"api_key": "os.environ/ANOTHER_KEY", "api_base": "https://another.acme.example/v1"}
+    other["routing_strategy"] = "least-busy"
     for change in (None, other.get(str(path[-1]))):
         result = copy.deepcopy(value)
         place = result

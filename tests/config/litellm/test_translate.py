@@ -9,9 +9,12 @@ import yaml
 
 from crossfade.config.directory import Directory
 from crossfade.config.schema import FileShape
+from crossfade.config.settings import Config
 from crossfade.config.shape import json_schema
 from crossfade.core.errors import ConfigError
 from crossfade.core.failure import DEFAULT_FALLBACK, FailureReason
+from crossfade.core.policy import ConcurrencyPolicy
+from crossfade.core.target import Pool
 from tests.config.litellm.samples import EXPECTED, FOLDER, NAMES, loaded, made, model, of, said
 
 ONE = "model_list:\n" + model("gpt-4o", "openai/gpt-4o", api_key="os.environ/OPENAI_API_KEY")
@@ -59,13 +62,59 @@ def test_a_single_provider_needs_no_more_than_its_key(tmp_path: Path) -> None:
     assert targets(Directory(config), "gpt-4o") == ["openai/gpt-4o"]
 
 
-def test_several_deployments_are_a_chain_by_order_and_weight(tmp_path: Path) -> None:
-    directory = Directory(loaded(made("deployments"), tmp_path))
+def test_several_deployments_are_pools_by_order(tmp_path: Path) -> None:
+    config = loaded(made("deployments"), tmp_path)
+    directory = Directory(config)
     chain = ["azure-acme-france/gpt-4o-fr", "azure-acme-canada/gpt-4o-ca", "openai/gpt-4o"]
     assert targets(directory, "gpt-4o") == chain
     assert targets(directory, "gpt-4") == chain, "the name of an alias"
-    ((line, kind, reason),) = said(made("deployments"), "model_list[0].model_name")
-    assert (line, kind) == (3, "changed") and "no load balancing yet" in reason
+    pool, last = config.routes["gpt-4o"].links
+    assert isinstance(pool, Pool) and pool.policy == "headroom" and last.name == "openai/gpt-4o"
+    assert [member.link.name for member in pool.members] == chain[:2]
+    ((line, kind, reason),) = said(made("deployments"), "router_settings.routing_strategy")
+    assert (line, kind) == (56, "changed") and "left of their limits" in reason
+    ((_, kind, _),) = said(made("deployments"), "model_list[0].litellm_params.weight")
+    assert kind == "dropped", "that strategy looks at no weights"
+
+
+def weights(config: Config, name: str) -> dict[str, float]:
+    (pool,) = config.routes[name].links
+    assert isinstance(pool, Pool) and pool.policy == "weighted"
+    return {member.link.name: member.weight for member in pool.members}
+
+
+def test_requests_are_shared_as_they_were(tmp_path: Path) -> None:
+    config = loaded(made("pools"), tmp_path)
+    assert weights(config, "by-weight") == {"openai/gpt-4o": 1.0, "xai/grok-4": 3.0, "deepseek/deepseek-chat": 0.0}
+    assert weights(config, "by-rpm") == {"openai/gpt-4o": 600.0, "xai/grok-4": 1200.0}
+    assert weights(config, "twice") == {"openai/gpt-4o": 2.0, "xai/grok-4": 1.0}
+    assert weights(config, "alike") == {"openai/gpt-4o": 1.0, "xai/grok-4": 1.0}
+    ((_, kind, reason),) = said(made("pools"), "model_list[3].litellm_params.rpm")
+    assert kind == "changed" and "no limit" in reason
+    fallback = config.routes["solo"].links
+    assert [link.name for link in fallback] == ["mistral/mistral-small-latest", "routes.solo.chain[1]"]
+    assert config.routes["bounded"].chain[0].targets[0].concurrency == ConcurrencyPolicy(4, 4)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "policy", "kind"),
+    [
+        ("simple-shuffle", "weighted", None),
+        ("least-busy", "least_requests", None),
+        ("latency-based-routing", "fastest", "changed"),
+        ("usage-based-routing-v2", "headroom", "changed"),
+        ("cost-based-routing", "cheapest", None),
+        ("of-tomorrow", "weighted", "dropped"),
+    ],
+)
+def test_a_strategy_is_the_policy_of_the_pools(strategy: str, policy: str, kind: str | None, tmp_path: Path) -> None:
+    two = model("m", "openai/gpt-4o") + model("m", "xai/grok-4")
+    translation = of(f"model_list:\n{two}router_settings: {{routing_strategy: {strategy}}}\n")
+    (pool,) = loaded(translation, tmp_path).routes["m"].links
+    assert isinstance(pool, Pool) and pool.policy == policy
+    assert [one[1] for one in said(translation, "router_settings.routing_strategy")] == ([kind] if kind else [])
+    alone = of(f"model_list:\n{model('m', 'openai/gpt-4o')}router_settings: {{routing_strategy: {strategy}}}\n")
+    assert [one[1] for one in said(alone, "router_settings.routing_strategy")] == ["dropped"]
 
 
 def test_keys_that_do_the_same_share_one_target_and_others_do_not(tmp_path: Path) -> None:

@@ -1,18 +1,21 @@
 """Makes routes of LiteLLM's model names: who answers each, in which order, and after which failures.
 
-LiteLLM shuffles the deployments of a name and then goes on to the names under `fallbacks`; here both are one chain.
+LiteLLM shares the requests for a name among its deployments and then goes on to the names under `fallbacks`; here both
+are one chain, which begins with a pool.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
 
 from crossfade.config.build import is_plain_name
-from crossfade.config.litellm.deployments import Deployment
+from crossfade.config.litellm.deployments import SHARES, Deployment
 from crossfade.config.litellm.providers import wildcard_head
 from crossfade.config.litellm.report import Ledger
 from crossfade.config.problems import Path
@@ -23,15 +26,31 @@ GENERAL: Final = "fallbacks"
 CONTEXT: Final = "context_window_fallbacks"
 CONTENT: Final = "content_policy_fallbacks"
 DEFAULTS: Final = "default_fallbacks"
+WEIGHTED: Final = "weighted"
+STRATEGIES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {
+        "simple-shuffle": (WEIGHTED, ""),
+        "least-busy": ("least_requests", ""),
+        "latency-based-routing": ("fastest", "pools go by the time to first content"),
+        "usage-based-routing": ("headroom", "pools go by what providers say is left of their limits"),
+        "usage-based-routing-v2": ("headroom", "pools go by what providers say is left of their limits"),
+        "cost-based-routing": ("cheapest", ""),
+    }
+)
+"""What LiteLLM calls the ways to share requests: the policy of a pool that does so, and what is different."""
+MOST_SHARE: Final = 100_000.0
 _SECTIONS: Final = ("router_settings", "litellm_settings")
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
-    """An item of a chain: its target, its own settings, and the LiteLLM name that it falls back to ("": its own)."""
+    """An item of a chain: its target, its own settings, and the LiteLLM name that it falls back to ("": its own).
+    Neighbours with the same `pool` share the requests, by `share` where that is not None."""
 
     target: str
     settings: Mapping[str, Any]
     via: str = ""
+    pool: str = ""
+    share: float | None = None
 
 
 class RoutePart(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +95,8 @@ class Chains:
         self._aliases = self._read_aliases()
         self._tables = {kind: self._table(kind) for kind in (GENERAL, CONTEXT, CONTENT)}
         self._defaults = self._read_defaults()
+        self.policy = self._read_policy()
+        """By what the pools of the output share the requests."""
 
     # --- the output ---
 
@@ -160,20 +181,18 @@ class Chains:
 
     def _own(self, group: str) -> list[Deployment]:
         """The deployments of a name: lower `order`, then heavier `weight`, then the order of the file."""
-        return sorted(self._groups[group], key=lambda one: (one.order, -(1.0 if one.weight is None else one.weight)))
+        return sorted(self._groups[group], key=lambda one: (one.order, -one.shares.get("weight", 1.0)))
 
     def _remark(self, own: Sequence[Deployment], special: Sequence[_Entry], is_general: bool) -> None:
         if len(own) > 1:
             targets = len({self._target(one) for one in own})
-            what = f"the {len(own)} deployments of {own[0].group!r} are "
-            what += "one target with their keys, which share the load" if targets == 1 else f"a chain of {targets}:"
-            what += "" if targets == 1 else " the first answers while it is well (no load balancing yet)"
-            first = min(own, key=lambda one: one.path)
-            self._ledger.say("changed", (*first.path, "model_name"), what)
+            if targets == 1:
+                what = f"the {len(own)} deployments of {own[0].group!r} are one target with their keys, which share the"
+                first = min(own, key=lambda one: one.path)
+                self._ledger.say("changed", (*first.path, "model_name"), f"{what} load")
             for one in own:
-                for key in ("order", "weight"):
-                    if getattr(one, key) not in (None, 0.0):
-                        self._ledger.say("changed", (*one.path, "litellm_params", key), "says the order in the chain")
+                if one.order:
+                    self._ledger.use((*one.path, "litellm_params", "order"))
         if is_general:
             for entry in special:
                 what = "comes last in the chain, and is asked after any other failure too"
@@ -182,8 +201,36 @@ class Chains:
     # --- who is behind a name ---
 
     def _of(self, members: Sequence[Deployment], via: str) -> Iterator[Item]:
-        for one in members:
-            yield Item(target=self._target(one), settings=one.settings, via=via)
+        """The deployments of a name: a pool of those with the same `order`, one after the other."""
+        for order, alike in groupby(members, key=lambda one: one.order):
+            group = list(alike)
+            shares = self._shares(group)
+            pool = f"{group[0].group} {order:g}"
+            for one in group:
+                target = self._target(one)
+                yield Item(target=target, settings=one.settings, via=via, pool=pool, share=shares.get(target))
+
+    def _shares(self, group: Sequence[Deployment]) -> dict[str, float]:
+        """How the requests are shared, by target, where not all have the same: by the first of `weight`, `rpm` and
+        `tpm` that the first of them has, and else by how often each is there."""
+        first = min(group, key=lambda one: one.path)
+        by = next((key for key in SHARES if key in first.shares), None) if self.policy == WEIGHTED else None
+        found: dict[str, float] = {}
+        for one in group:
+            share = 1.0 if by is None else one.shares.get(by, 0.0)
+            found[self._target(one)] = found.get(self._target(one), 0.0) + share
+        if len(found) > 1 and by is not None:
+            for one in group:
+                path = (*one.path, "litellm_params", by)
+                if by == "weight":
+                    self._ledger.use(path)
+                elif by in one.shares:
+                    self._ledger.say("changed", path, "the weight in the pool, and no limit: crossfade keeps none")
+        if self.policy != WEIGHTED or len(set(found.values())) == 1 or max(found.values()) <= 0.0:
+            return {}
+        most = max(found.values())
+        scale = MOST_SHARE / most if most > MOST_SHARE else 1.0
+        return {target: round(share * scale, 3) for target, share in found.items()}
 
     def _target(self, one: Deployment) -> str:
         return f"{self._providers[one.path]}/{one.model}"
@@ -283,6 +330,23 @@ class Chains:
                 self._ledger.say("dropped", place, "names no model")
         return entries
 
+    def _read_policy(self) -> str:
+        """The policy of pools that does what `routing_strategy` says."""
+        value, path = self._setting("routing_strategy") or (None, ())
+        if value is None:
+            return WEIGHTED
+        policy, note = STRATEGIES.get(str(value), (None, ""))
+        if policy is None:
+            self._ledger.say("dropped", path, "not known to the import; pools share the requests by weight")
+            return WEIGHTED
+        if not any(len({self._target(one) for one in group}) > 1 for group in self._groups.values()):
+            self._ledger.say("dropped", path, "no model of the file that was carried over has several deployments")
+        elif note:
+            self._ledger.say("changed", path, note)
+        else:
+            self._ledger.use(path)
+        return policy
+
     def _read_defaults(self) -> Sequence[_Entry]:
         value, path = self._setting(DEFAULTS) or (None, ())
         if value is not None:
@@ -301,7 +365,11 @@ class Chains:
             name = target.get("model") if isinstance(target, dict) else target
             for key in target if isinstance(target, dict) else ():
                 if key != "model":
-                    what = "crossfade does not list models yet" if key == "hidden" else "not known to the import"
+                    what = (
+                        "crossfade lists every name that a key may use"
+                        if key == "hidden"
+                        else "not known to the import"
+                    )
                     self._ledger.say("dropped", (*place, key), what)
             if not isinstance(name, str) or name not in self._groups:
                 self._ledger.say("dropped", place, f"no model of the file that was carried over is called {name!r}")

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from crossfade.config.chains import DECIDED
-from crossfade.config.leaves import parse_base_url, parse_limit
+from crossfade.config.leaves import MAX_CONCURRENCY, parse_base_url, parse_limit
 from crossfade.config.litellm.prefixes import (
     GENERIC,
     PREFIXES,
@@ -50,6 +50,8 @@ FACTS: Final = {
     "supports_assistant_prefill": "prefill",
 }
 """Facts of `model_info` and what crossfade calls them."""
+SHARES: Final = ("weight", "rpm", "tpm")
+"""Numbers of a deployment by which LiteLLM shares the requests, the first that is there."""
 TIMERS: Final = {"timeout": "attempt_timeout", "request_timeout": "attempt_timeout"}
 STREAM_TIMERS: Final = {"stream_timeout": "first_content_timeout"}
 _SECRET: Final = re.compile(
@@ -63,7 +65,8 @@ _PRIVATE_ENDS: Final = (".local", ".internal", ".lan", ".svc", ".corp", ".home",
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     """One item of `model_list`. `group` is its model_name, `model` the provider's own id of the model. `base_url`
     is None at the vendor's own host; `variable` is None where no key is sent. `settings` are timers, `set` and `drop`
-    as a chain's item has them; lower `order` and then heavier `weight` come first."""
+    as a chain's item has them; lower `order` comes first. `shares` are the numbers by which deployments of one name can
+    share its requests."""
 
     path: Path
     group: str
@@ -76,7 +79,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     settings: Mapping[str, Any]
     facts: Mapping[str, Any]
     order: float
-    weight: float | None
+    shares: Mapping[str, float]
     id: str | None
 
 
@@ -168,7 +171,7 @@ class DeploymentReader:
         vendor, base_url, host = self._place(prefix, row, params)
         variable = self._variable(prefix, row, vendor, base_url, params)
         settings = self._settings(params)
-        facts = self._facts(info, (*path, "model_info")) if "*" not in model else {}
+        facts = self._facts(info, (*path, "model_info")) | self._bound(params) if "*" not in model else {}
         for key in ("model", "custom_llm_provider"):
             if key in params:
                 self._ledger.use(params[key][1])
@@ -185,7 +188,7 @@ class DeploymentReader:
             settings=settings,
             facts=facts,
             order=_number(params.get("order")) or 0.0,
-            weight=_number(params.get("weight")),
+            shares={key: share for key in SHARES if (share := _number(params.get(key))) is not None and share >= 0.0},
             id=str(info["id"]) if info.get("id") is not None else None,
         )
 
@@ -343,6 +346,14 @@ class DeploymentReader:
                 found[key] = value
                 self._ledger.use((*path, name))
         return found
+
+    def _bound(self, params: _Params) -> dict[str, Any]:
+        """The most calls at once."""
+        value, path = params.get("max_parallel_requests") or (None, ())
+        if type(value) is not int or not 1 <= value <= MAX_CONCURRENCY:
+            return {}
+        self._ledger.say("changed", path, "`concurrency`: what is more goes on to the next target, or waits")
+        return {"concurrency": value}
 
 
 def _wanted_variable(prefix: str, row: Prefix, vendor: str, base_url: str | None) -> str:

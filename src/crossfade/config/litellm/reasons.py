@@ -12,7 +12,8 @@ from typing import Final
 from crossfade.config.problems import Path
 
 _LIMITS: Final = "crossfade keeps no rate limits of its own yet; it heeds a provider's 429 and leaves the target out"
-_BALANCE: Final = "crossfade has no pools yet: deployments of a name are a chain, the first answers while it is well"
+_BALANCE: Final = "pools are given a weight for each member, and a policy (docs/policies/pools.md)"
+_WEIGHT: Final = "says how deployments of one name share its requests, and here nothing goes by it"
 _BREAKER: Final = "crossfade's breakers have thresholds of their own (docs/policies/health.md)"
 _RETRY: Final = "crossfade asks the same target again only where that helps, and then the next (docs/policies/retry.md)"
 _COST: Final = "prices come from crossfade's catalogue"
@@ -20,7 +21,9 @@ _CACHE: Final = "crossfade has no cache"
 _LOGS: Final = "crossfade sends no logs to other services; its journal has every request (docs/policies/journal.md)"
 _DATABASE: Final = "crossfade needs no database; keys and models kept there are not in this file"
 _SHARED: Final = "crossfade shares no state between machines yet"
-_TAGS: Final = "crossfade does not choose targets by tags or teams yet"
+_TAGS: Final = (
+    "deployments are not chosen by tags or teams; write it as `rules` of the route (docs/policies/routing.md)"
+)
 _AWS: Final = "providers at AWS are not taken over from LiteLLM's file; write them by hand"
 _HEADERS: Final = "headers of its own for a provider are not supported yet"
 _ALERTS: Final = "alerts are not supported yet; every fallback is one WARNING line on standard error"
@@ -29,7 +32,9 @@ _PARAMETERS: Final = "crossfade translates parameters between dialects; what one
 _HEALTH: Final = "crossfade judges targets by their real traffic"
 
 _PARAMS: Final = {
-    **dict.fromkeys(("rpm", "tpm", "itpm", "otpm", "max_parallel_requests"), _LIMITS),
+    **dict.fromkeys(("rpm", "tpm", "itpm", "otpm"), _LIMITS),
+    "max_parallel_requests": "is no whole number of calls from 1 up",
+    **dict.fromkeys(("weight", "order"), _WEIGHT),
     **dict.fromkeys(("default_api_key_rpm_limit", "default_api_key_tpm_limit"), _LIMITS),
     **dict.fromkeys(("max_retries", "num_retries", "retry_policy"), _RETRY),
     **dict.fromkeys(("cooldown_time", "allowed_fails"), _BREAKER),
@@ -40,7 +45,7 @@ _PARAMS: Final = {
     **dict.fromkeys(("drop_params", "modify_params", "allowed_openai_params"), _PARAMETERS),
     **dict.fromkeys(("aws_region_name", "aws_access_key_id", "aws_secret_access_key", "aws_role_name"), _AWS),
     "organization": "the header that names an organization is not sent; a key made in the organization does the same",
-    "api_version": "crossfade calls Azure by its v1 API, which has no dated versions (the deployment is the model)",
+    "api_version": "the output calls Azure by its v1 API, which has no dated versions (the deployment is the model)",
     "azure_ad_token": "crossfade signs in to Azure with a key only",
     "tenant_id": "crossfade signs in to Azure with a key only",
     "client_id": "crossfade signs in to Azure with a key only",
@@ -90,7 +95,7 @@ _GENERAL: Final = {
     **dict.fromkeys(("enable_jwt_auth", "litellm_jwtauth", "custom_auth", "ui_access_mode", "custom_sso"), _USERS),
     **dict.fromkeys(("use_redis_transaction_buffer", "use_shared_health_check"), _SHARED),
     "completion_model": "the request names its model; a gateway key can be bound to a route (gateway_keys[].route)",
-    "pass_through_endpoints": "crossfade serves /v1/chat/completions only",
+    "pass_through_endpoints": "crossfade passes on OpenAI's other endpoints only (`passthrough`)",
     "forward_client_headers_to_llm_api": "request headers go upstream by a fixed list",
     "key_management_system": "keys are named as env:VARIABLE or file:PATH",
 }
@@ -101,12 +106,12 @@ _INFO: Final = {
     "max_tokens": "crossfade knows a model's input window (max_input_tokens) only",
     "max_output_tokens": "crossfade knows a model's input window (max_input_tokens) only",
     "id": "crossfade calls a target by provider/model",
-    "mode": "crossfade serves chats",
+    "mode": "the endpoint that is asked says what a request is",
 }
 _TOP: Final = {
     "callback_settings": _LOGS,
     "guardrails": "crossfade checks answers by `validate` of a route only",
-    "mcp_servers": "crossfade serves /v1/chat/completions only",
+    "mcp_servers": "crossfade serves models, and no tools",
     "include": "other files are not read; import each of them, or join them first",
     "credential_list": "holds no credential that a model names",
     "credential_info": "says something to people only",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any, Final
 
 import msgspec
@@ -30,6 +31,7 @@ class FilePart(msgspec.Struct, frozen=True, kw_only=True):
     providers: Sequence[ProviderPart]
     timers: Mapping[str, str]
     routes: Sequence[RoutePart]
+    policy: str
     fallbacks: Mapping[str, Sequence[Item]]
     wildcards: Sequence[str]
     has_retries: bool
@@ -111,7 +113,7 @@ def _routes(part: FilePart, keys: Mapping[str, int]) -> Iterator[str]:
         yield f"  {scalar(route.name)}:"
         if route.match:
             yield f"    match: [{', '.join(map(scalar, route.match))}]"
-        yield from _chain(route.chain, "    ")
+        yield from _chain(route.chain, part.policy, "    ")
         if route.fallback_on:
             yield f"    fallback_on: [{', '.join(route.fallback_on)}]"
         retry = dict(_retry(route, part.has_retries, keys))
@@ -128,25 +130,43 @@ def _retry(route: RoutePart, has_retries: bool, keys: Mapping[str, int]) -> Iter
         yield "max_attempts", targets + 1
 
 
-def _chain(chain: Sequence[Item], indent: str) -> Iterator[str]:
+def _chain(chain: Sequence[Item], policy: str, indent: str) -> Iterator[str]:
     plain = ", ".join(scalar(item.target) for item in chain)
     if not any(item.settings for item in chain) and len(plain) < _LINE and len(chain) == 1:
         yield f"{indent}chain: [{plain}]"
         return
     yield f"{indent}chain:"
-    yield from _items(chain, indent + "  ")
+    via = ""
+    for pool, members in groupby(chain, key=lambda item: item.pool or item.target):
+        group = list(members)
+        note = _note(group[0], via)
+        via = group[-1].via
+        if len(group) > 1 and pool:
+            yield f"{indent}  - pool: {policy}{note}"
+            yield f"{indent}    of:"
+            yield from (f"{indent}      - {_item(item, item.share)}" for item in group)
+        else:
+            yield f"{indent}  - {_item(group[0])}{note}"
 
 
-def _items(chain: Sequence[Item], indent: str) -> Iterator[str]:
+def _item(item: Item, share: float | None = None) -> str:
+    settings = (
+        item.settings if share is None else {"weight": int(share) if share == int(share) else share, **item.settings}
+    )
+    return _flow({"target": item.target, **settings}) if settings else scalar(item.target)
+
+
+def _note(item: Item, via: str) -> str:
+    """Says where a chain goes on to the targets of another name."""
+    return f"    # fallback: {_comment(item.via)}" if item.via != via and item.via not in ("", item.target) else ""
+
+
+def _flat(chain: Sequence[Item], indent: str) -> Iterator[str]:
+    """A chain that has no pools."""
     via = ""
     for item in chain:
-        text = scalar(item.target)
-        if item.settings:
-            text = _flow({"target": item.target, **item.settings})
-        is_next = item.via != via and item.via not in ("", item.target)
-        note = f"    # fallback: {_comment(item.via)}" if is_next else ""
+        yield f"{indent}- {_item(item)}{_note(item, via)}"
         via = item.via
-        yield f"{indent}- {text}{note}"
 
 
 def _fallbacks(fallbacks: Mapping[str, Sequence[Item]]) -> Iterator[str]:
@@ -156,7 +176,7 @@ def _fallbacks(fallbacks: Mapping[str, Sequence[Item]]) -> Iterator[str]:
     yield "fallbacks:                      # behind names that no route serves"
     for name, chain in fallbacks.items():
         yield f"  {scalar(name)}:"
-        yield from _items(chain, "    ")
+        yield from _flat(chain, "    ")
 
 
 def _keys(master: str | None) -> Iterator[str]:

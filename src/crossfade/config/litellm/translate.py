@@ -72,6 +72,7 @@ def _translated(
         providers=providers,
         timers=settings.timers(),
         routes=routes,
+        policy=chains.policy,
         fallbacks=chains.fallbacks(routes),
         wildcards=chains.served(),
         has_retries=settings.has_retries(),
