@@ -64,11 +64,12 @@ def test_imported_names_are_served_and_fall_back(simulator: ProviderSimulator, n
     async def main() -> None:
         async with stage(text, simulator, mark, environ=environ) as gateway:
             client = gateway.client.with_options(api_key=environ["LITELLM_MASTER_KEY"])
-            for broken, served in (("", "gpt-4o"), ("a", "gpt-4o-mirror"), ("b", "claude-opus-4-1")):
+            pool = {"gpt-4o", "gpt-4o-mirror"}
+            for broken, served in (("", pool), ("a", {"gpt-4o-mirror"}), ("b", {"claude-opus-4-1"})):
                 if broken:
                     gateway.schedule(broken, then="500")
                 answer = await gateway.ask(client=client, model=name, stream=stream)
-                assert (answer.text, answer.model) == (TEXT, served)
+                assert answer.text == TEXT and answer.model in served
             assert [reason for _, reason in gateway.record.reasons()][-1] is None
             assert R.SERVER_ERROR in [reason for _, reason in gateway.record.reasons()]
             gateway.schedule("b", then="ok")
