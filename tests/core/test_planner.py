@@ -64,12 +64,12 @@ def test_ability_that_is_not_needed_does_not_matter() -> None:
 @pytest.mark.parametrize(
     "window, tokens, is_skipped",
     [
-        (1000, 1200, False),
-        (1000, 1201, True),
-        (512, 900, True),  # windows of embedding models
+        (1000, 2000, False),
+        (1000, 2001, True),
+        (512, 1100, True),  # windows of embedding models
         (None, 10**7, False),
-        (128_000, 150_000, False),
-        (128_000, 160_000, True),
+        (128_000, 250_000, False),
+        (128_000, 260_000, True),
     ],
 )
 def test_window_may_be_exceeded_by_what_an_estimate_may_be_wrong(

@@ -51,7 +51,7 @@ class Caller:
             thinking=draw.random() < 0.05,
             n=2 if draw.random() < 0.03 else 1,
             needs=needs,
-            input_tokens=draw.choice((10, 10, 10, 900, 900, 1500)),
+            input_tokens=draw.choice((10, 10, 10, 900, 900, 2500)),
         )
         hasty = TimeoutPolicy(first_content=draw.choice((0.01, 0.5)), attempt=draw.choice((None, 0.02)))
         self.overall = draw.choice((0.05, 1.0)) if self.kind == "hasty" else draw.choice((5.0, 19.5, 60.0, 600.0))

@@ -13,8 +13,9 @@ from crossfade.core.exchange import Ability, RequestFacts
 from crossfade.core.price import CostBound
 from crossfade.core.target import Plan, Route, Rung, Skip, Target
 
-WINDOW_TOLERANCE: Final = 1.2
-"""An estimate of the input may exceed a window by this much before the target is passed over."""
+WINDOW_TOLERANCE: Final = 2.0
+"""An estimate of the input may exceed a window by this much before the target is passed over: a call that is refused
+costs little, and a target that is passed over for nothing may have been the last."""
 
 
 def plan(
