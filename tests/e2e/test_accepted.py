@@ -30,7 +30,7 @@ from tests.e2e.harness import (
 )
 
 CHAIN = {"a": "openai", "b": "openai"}
-DIALECTS = ("openai", "responses", "anthropic", "gemini", "bedrock", "bedrock-claude", "cohere")
+DIALECTS = ("openai", "responses", "anthropic", "gemini", "bedrock", "bedrock-claude", "cohere", "ollama")
 ENDS_BY_MARKER = ("anthropic", "bedrock-claude")
 """Whose streams are cut where their marker is missing."""
 
@@ -110,6 +110,8 @@ def test_ends_that_fall_back_only_where_asked_to(simulator: ProviderSimulator, k
     async def main() -> None:
         opt_in = {"length": "truncated_output", "filter": "content_filter", "refusal": "content_filter"}[kind]
         for dialect in DIALECTS:
+            if dialect == "ollama" and kind != "length":
+                continue  # it has no word for either
             async with chain_stage(simulator, {"a": dialect, "b": "openai"}, route(mode)) as stage:
                 stage.schedule("a", then=kind)
                 answer = await stage.ask(stream=mode == "streamed")
