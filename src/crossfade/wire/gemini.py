@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from hashlib import blake2b
 from types import MappingProxyType
 from typing import Final
 
@@ -19,6 +18,7 @@ from crossfade.core.failure import Failure, FailureReason
 from crossfade.wire.bounds import whole
 from crossfade.wire.gemini_array import ArraySplitter
 from crossfade.wire.gemini_shapes import NOTHING, Answer, Call, Candidate, Part, WireUsage
+from crossfade.wire.open_calls import made_id
 from crossfade.wire.reader import Framing
 from crossfade.wire.sse import MAX_EVENT, SSE, EventSplitter, fields_of
 
@@ -110,17 +110,13 @@ def _arguments(call: Call) -> str:
 
 
 def _call_id(answer: Answer, choice: int, number: int, name: str, arguments: str) -> str:
-    """An id for a call that came without one: the same for the same bytes, another one in every other answer.
-
-    Made of the answer's `responseId` (where that is missing, of its time and prompt length) and the call's place,
-    name and arguments; 29 characters of the alphabet that every provider takes back.
-    """
+    """The id of a call that came without one, made of the answer's `responseId` (where that is missing, of its time and
+    prompt length) and the call's place, name and arguments."""
     source = answer.response_id
     if not source:
         usage = answer.usage_metadata
         source = f"{answer.create_time}/{usage.prompt_token_count if usage is not None else None}"
-    seed = "\n".join((source, str(choice), str(number), name, arguments))
-    return "call_" + blake2b(seed.encode("utf-8", "replace"), digest_size=12).hexdigest()
+    return made_id(source, choice, number, name, arguments)
 
 
 def _word(reason: str | int) -> str:

@@ -9,7 +9,6 @@ A stream is complete with the line that says `done`; it has the reason and the c
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -19,6 +18,7 @@ from crossfade.core.exchange import Choice, Completion, Finish, StreamEvent, Too
 from crossfade.core.failure import Failure, FailureReason
 from crossfade.wire.bounds import whole
 from crossfade.wire.ndjson import NDJSON, LineSplitter
+from crossfade.wire.open_calls import made_id
 from crossfade.wire.reader import Framing
 from crossfade.wire.sse import MAX_EVENT
 
@@ -97,16 +97,11 @@ def _arguments(function: _Function) -> str:
     return "{}" if text in (b"", b"null") else msgspec.json.format(text, indent=-1).decode()
 
 
-def _call_id(answer: _Answer, number: int, name: str, arguments: str) -> str:
-    """An id for a call that came without one: the same for the same bytes, another one in every other answer."""
-    seed = "\n".join((str(answer.model), str(answer.created_at), str(number), name, arguments))
-    return "call_" + blake2b(seed.encode("utf-8", "replace"), digest_size=12).hexdigest()
-
-
 def _read_call(answer: _Answer, call: _Call, number: int) -> ToolCall:
     function = call.function or _Function()
     name, arguments = function.name or "", _arguments(function)
-    return ToolCall(call.id or _call_id(answer, number, name, arguments), name, arguments)
+    call_id = call.id or made_id(answer.model, answer.created_at, number, name, arguments)
+    return ToolCall(call_id, name, arguments)
 
 
 def _malformed(detail: str) -> Failure:
