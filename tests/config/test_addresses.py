@@ -170,6 +170,32 @@ def test_bedrock_needs_a_region(tmp_path: Path, name: str) -> None:
         load(tmp_path, f"providers: {{{name}: {{api_keys: []}}}}")
 
 
+VERTEX = "https://us-east5-aiplatform.googleapis.com/v1/projects/p/locations/us-east5"
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "vendor"),
+    [
+        ("work", f"base_url: {VERTEX}, dialect: gemini, api_keys: []", "vertex"),
+        ("work", f"base_url: {VERTEX}, dialect: anthropic, api_keys: []", "vertex-claude"),
+        ("vertex", "base_url: 'https://gate.example/v1beta1/projects/p/locations/global', api_keys: []", "vertex"),
+        ("vertex-claude", f"base_url: {VERTEX}/, api_keys: []", "vertex-claude"),
+    ],
+)
+def test_the_apis_of_vertex(tmp_path: Path, name: str, settings: str, vendor: str) -> None:
+    assert vendor_of(tmp_path, settings, name).name == vendor
+
+
+@pytest.mark.parametrize("name", ["vertex", "vertex-claude"])
+def test_vertex_needs_a_project_and_a_location(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigErrors, match=r"say in which project and location, as in https://us-east5-aiplatform"):
+        load(tmp_path, f"providers: {{{name}: {{api_keys: []}}}}")
+    for path in ("", "/v1", "/v1/projects/p", "/v1/projects/p/locations/l/publishers/google"):
+        text = f"providers: {{{name}: {{base_url: 'https://aiplatform.googleapis.com{path}', api_keys: []}}}}"
+        with pytest.raises(ConfigErrors, match=r"base_url: base_url names no project and location"):
+            load(tmp_path, text)
+
+
 def test_bedrocks_own_key_goes_to_bedrock_alone(tmp_path: Path) -> None:
     own, other = load_config(
         written(

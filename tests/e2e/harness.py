@@ -71,6 +71,8 @@ MODELS = {
     "bedrock-claude": "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
     "cohere": "command-a-plus-05-2026",
     "ollama": "qwen3:8b",
+    "vertex": "gemini-3.8-flash",
+    "vertex-claude": "claude-sonnet-4-5@20250929",
 }
 QUICK = "first_content_timeout: 2s, silence_timeout: 2s, idle_timeout: 2s, attempt_timeout: 2s"
 """Timers short enough for a test and long enough for a slow machine."""
@@ -228,9 +230,12 @@ def provider(simulator: ProviderSimulator, name: str, dialect: str, more: str = 
     return f"  {name}: {{{speaks(dialect)}, base_url: '{url}'{', ' if more else ''}{more}}}"
 
 
+BY_VENDOR = ("bedrock-claude", "vertex", "vertex-claude")
+
+
 def speaks(dialect: str) -> str:
     """What a provider is configured with; some dialects go by a vendor's own way."""
-    return f"vendor: {dialect}" if dialect == "bedrock-claude" else f"dialect: {dialect}"
+    return f"vendor: {dialect}" if dialect in BY_VENDOR else f"dialect: {dialect}"
 
 
 def target(mark: str, name: str, dialect: str) -> str:

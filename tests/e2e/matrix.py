@@ -23,7 +23,7 @@ from tests.e2e.pulse import Pulse
 
 POSITIONS = ("first", "middle", "last_but_one")
 MODES = ("buffered", "assembled", "streamed")
-FURTHER = ("bedrock", "bedrock-claude", "cohere", "ollama")
+FURTHER = ("bedrock", "bedrock-claude", "cohere", "ollama", "vertex", "vertex-claude")
 """What providers speak beside the dialects of callers: each fails in every way before a healthy one of those."""
 
 
@@ -55,6 +55,9 @@ def row(fault: str, *reasons: R, joins: bool = False, **more: Any) -> Row:
 BROKEN = (R.STREAM_INTERRUPTED, R.PROTOCOL_ERROR)
 CUT = (*BROKEN, R.MALFORMED_OUTPUT)
 STALLED = (R.STREAM_STALLED, R.TIMEOUT)
+
+AT_ONCE = ("gemini", "ollama", "vertex")
+"""Whose streams have content in their first event."""
 
 LATER = (1, 2)
 """At the first target these are the caller's own faults, at a later one that target's defects."""
@@ -117,7 +120,9 @@ ROWS = [
     *[row("error_event@middle", R.SERVER_ERROR, ask=ask) for ask in ("tools", "json")],
     *[row("stall@middle", *STALLED, ask=ask) for ask in ("tools", "json")],
     row("comments_only; seconds=0.3", R.TIMEOUT),
-    row("drip; seconds=2.6", *STALLED, joined=("gemini", "ollama")),  # the first events of the others have no content
+    row(
+        "drip; seconds=2.6", *STALLED, joined=("gemini", "ollama", "vertex")
+    ),  # the first events of the others have no content
     row("empty_stream", R.EMPTY_OUTPUT),
     row("no_finish", *BROKEN, R.MALFORMED_OUTPUT, joins=True, modes=("assembled", "streamed")),
     *[row("no_finish", *CUT, ask=ask, modes=("assembled", "streamed")) for ask in ("tools", "json")],
@@ -200,7 +205,8 @@ async def play(case: Case, simulator: ProviderSimulator, pulse: Pulse) -> Outcom
     failing = NAMES[case.place]
     more: dict[str, str] = {}
     if case.row.fault == "dead_port":
-        more[failing] = f"base_url: 'http://127.0.0.1:{simulator.dead_port()}'"
+        path = "/v1/projects/p/locations/l" if case.failing.startswith("vertex") else ""
+        more[failing] = f"base_url: 'http://127.0.0.1:{simulator.dead_port()}{path}'"
     elif case.row.fault == "context":  # what is too long for a target goes on to those with a larger window
         more[failing] = f"models: {{{target('', failing, case.failing).partition('/')[2]}: {{window: 8192}}}}"
     route = QUICK

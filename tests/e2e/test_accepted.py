@@ -30,8 +30,11 @@ from tests.e2e.harness import (
 )
 
 CHAIN = {"a": "openai", "b": "openai"}
-DIALECTS = ("openai", "responses", "anthropic", "gemini", "bedrock", "bedrock-claude", "cohere", "ollama")
-ENDS_BY_MARKER = ("anthropic", "bedrock-claude")
+DIALECTS = (
+    *("openai", "responses", "anthropic", "gemini", "bedrock", "bedrock-claude", "cohere", "ollama"),
+    *("vertex", "vertex-claude"),
+)
+ENDS_BY_MARKER = ("anthropic", "bedrock-claude", "vertex-claude")
 """Whose streams are cut where their marker is missing."""
 
 MODES = ("buffered", "assembled", "streamed")

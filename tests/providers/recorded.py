@@ -35,6 +35,7 @@ from tests.providers import (
     test_openai,
     test_responses,
     test_splits,
+    test_vertex,
 )
 from tests.recordings import RECORDINGS, load
 from tests.wire import test_gemini as gemini_answers
@@ -46,7 +47,6 @@ PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "dialects" / "recor
 NO_REQUEST: Final = "the source had no request"
 HAND_WRITTEN: Final = "written by hand, without a request"
 REFUSED: Final = "the request is malformed, and is refused without being sent"
-READ_ONLY: Final = "no request is written: the API is spoken at its vendor's own address only"
 
 Read = Literal["answer", "stream", "error"]
 
@@ -295,6 +295,15 @@ def _cohere_request(name: str) -> str:
     return ""
 
 
+# --- Claude at Vertex AI --------------------------------------------------------------------------------------
+
+
+def _raw_predict_request(name: str) -> str:
+    """A messages caller's body goes on as it came, with the version in it."""
+    test_vertex.test_a_recorded_message_is_asked_as_it_was(name)
+    return ""
+
+
 # --- Ollama --------------------------------------------------------------------------------------------------
 
 
@@ -359,7 +368,9 @@ APIS: Final[Mapping[tuple[str, str], Spoken | str]] = {
         _never,
         test_embeddings.test_a_recorded_error_has_its_reason,
     ),
-    ("vertex", "embeddings"): "`embedContent` is not spoken, only `batchEmbedContents`",
+    ("vertex", "embeddings"): Spoken(
+        lambda name: "", test_vertex.test_a_recorded_request_for_vectors_is_asked_and_its_answer_read, _never, _never
+    ),
     ("gemini", "embeddings"): Spoken(
         _vectors_request,
         test_embeddings.test_a_recorded_gemini_request_is_rebuilt_from_texts_and_its_answer_read,
@@ -374,7 +385,7 @@ APIS: Final[Mapping[tuple[str, str], Spoken | str]] = {
     ),
     ("*", "messages"): Spoken(_messages_request, _messages_answer, _messages_stream, _messages_error),
     ("*", "anthropic-messages"): Spoken(
-        lambda name: READ_ONLY, _messages_answer, _messages_stream, _messages_error
+        _raw_predict_request, _messages_answer, _messages_stream, _messages_error
     ),
     ("*", "generate"): Spoken(
         _generate_request, _generate_answer, _generate_stream, test_gemini.test_recorded_errors_have_their_reasons

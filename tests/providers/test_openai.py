@@ -30,6 +30,7 @@ from crossfade.providers.gemini import GeminiProvider
 from crossfade.providers.ollama import OllamaProvider
 from crossfade.providers.openai import OpenAIProvider
 from crossfade.providers.registry import provider_for
+from crossfade.providers.vertex import VertexClaudeProvider, VertexProvider
 from crossfade.wire.openai_chat import read_canonical, read_request, write_completion, write_request
 from tests.recordings import RECORDINGS, load, needs_recordings
 
@@ -60,7 +61,11 @@ def test_each_dialect_has_its_class() -> None:
         "cohere": CohereProvider,
         "ollama": OllamaProvider,
     }
-    carried = {"invoke_model": BedrockClaudeProvider}
+    carried = {
+        "invoke_model": BedrockClaudeProvider,
+        "vertex": VertexProvider,
+        "raw_predict": VertexClaudeProvider,
+    }
     for name, vendor in VENDORS.items():
         assert vendor.name == name
         provider = provider_for(vendor)
@@ -77,6 +82,8 @@ def test_every_vendor_has_an_address_or_leaves_it_to_the_account() -> None:
         "databricks",
         "snowflake",
         "cloudflare",
+        "vertex",
+        "vertex-claude",
         "compatible",
     }
     for vendor in VENDORS.values():
@@ -88,8 +95,9 @@ def test_every_vendor_has_an_address_or_leaves_it_to_the_account() -> None:
 
 def test_no_variable_or_model_prefix_belongs_to_two_vendors() -> None:
     for field in ("env", "model_prefixes"):
-        # One key opens all doors of Bedrock, none of which has an address of its own.
-        rows = [vendor for vendor in VENDORS.values() if vendor.name not in ("bedrock-claude", "bedrock-mantle")]
+        # One key opens all doors of a cloud, none of which has an address of its own.
+        others = ("bedrock-claude", "bedrock-mantle", "vertex-claude")
+        rows = [vendor for vendor in VENDORS.values() if vendor.name not in others]
         words = [word for vendor in rows for word in getattr(vendor, field)]
         assert len(set(words)) == len(words)
 

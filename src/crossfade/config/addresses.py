@@ -8,6 +8,7 @@ the date too. Knows nothing of keys.
 from __future__ import annotations
 
 import ipaddress
+import re
 from fnmatch import fnmatchcase
 from typing import Final
 from urllib.parse import urlsplit
@@ -17,6 +18,9 @@ import msgspec
 from crossfade.core.target import Vendor
 
 AZURE_V1: Final = "https://RESOURCE.openai.azure.com/openai/v1"
+VERTEX_AI: Final = "https://us-east5-aiplatform.googleapis.com/v1/projects/PROJECT/locations/us-east5"
+VERTEX: Final = ("vertex", "raw_predict")
+_IN_A_PROJECT: Final = re.compile(r"/v1(?:beta1)?/projects/[^/]+/locations/[^/]+$")
 AZURE_DATED: Final = "https://RESOURCE.openai.azure.com/openai"
 _NEWER_PARAMETERS: Final = "2024-09-01"
 """Versions of Azure's API before this day refuse `stream_options` and `max_completion_tokens`."""
@@ -32,6 +36,8 @@ def placed(row: Vendor, base_url: str, api_version: str | None) -> Vendor:
         raise ValueError(
             "there Ollama speaks OpenAI's dialect, not its own; remove dialect: ollama, or write http://host:11434"
         )
+    if row.via in VERTEX and not _IN_A_PROJECT.search(urlsplit(base_url).path):
+        raise ValueError(f"base_url names no project and location; write it as in {VERTEX_AI}")
     if not row.dated_versions:
         if api_version is not None:
             raise ValueError(f"only Azure's API has such versions, and this is the vendor {row.name!r}; remove it")
@@ -63,6 +69,8 @@ def missing(row: Vendor) -> str:
         )
     if row.dialect == "bedrock" or row.via == "invoke_model":
         return f"base_url is missing; say in which region, as in https://{row.hosts[0].replace('*', 'us-east-1')}"
+    if row.via in VERTEX:
+        return f"base_url is missing; say in which project and location, as in {VERTEX_AI}"
     return "base_url is missing; say where the API is, as in https://host/v1"
 
 

@@ -73,10 +73,12 @@ _OTHER_NAMES = {
     "kimi": "moonshot",
     "grok": "xai",
     "bedrock-claude": "bedrock",
+    "vertex": "gemini",
+    "vertex-claude": "anthropic",
 }
 _PROFILE = re.compile(r"(?:us|eu|apac|ap|jp|au|ca|sa|me|us-gov|global)\.(?=[a-z0-9]+\.)")
 """The regions of one of Bedrock's inference profiles, before the model's id."""
-_VERSION = re.compile(r"-(?:\d{8}|\d{4}-\d{2}-\d{2}|latest)$")
+_VERSION = re.compile(r"[-@](?:\d{8}|\d{4}-\d{2}-\d{2}|latest|default)$")
 
 _ALWAYS_THINKS = re.compile(
     r"(?:^|/)o[134](?:-|$)|gpt-5(?:-mini|-nano)?$|gpt-\d[\d.]*-(?:pro|codex)|gpt-oss|deepseek[-.]r(?:1|easoner)"

@@ -85,7 +85,7 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     dated_versions: bool = False
     api_version: str = ""
     model_in_path: bool = False
-    via: Literal["", "invoke_model"] = ""
+    via: Literal["", "invoke_model", "vertex", "raw_predict"] = ""
     aws_region: str = ""
     limits: tuple[LimitHeaders, ...] = ()
 

@@ -14,10 +14,13 @@ from crossfade.core.target import Target
 
 _MAKERS: Final = (
     (re.compile(r"toolu_[0-9A-Za-z]{10,}"), "anthropic"),
+    (re.compile(r"toolu_vrtx_[0-9A-Za-z]{10,}"), "vertex-claude"),
     (re.compile(r"toolu_bdrk_[0-9A-Za-z]{10,}"), "bedrock-claude"),
     (re.compile(r"tooluse_[0-9A-Za-z_-]{10,}"), "bedrock"),
-    # Gemini gives most calls no id; the one that is made up for them is 24 hex digits, which no other vendor's is.
+    # Gemini gives most calls no id, and so does Ollama; those that are made up for them are 24 and 20 hex digits, which
+    # no other vendor's are.
     (re.compile(r"call_[0-9a-f]{24}"), "gemini"),
+    (re.compile(r"call_[0-9a-f]{20}"), "ollama-native"),
     (re.compile(r"call_[0-9A-Za-z]{24}"), "openai"),
     (re.compile(r"[0-9A-Za-z]{9}"), "mistral"),
     (re.compile(r"chatcmpl-tool-[0-9a-f]+"), "vllm"),

@@ -20,8 +20,9 @@ from crossfade.providers.aws import aws_failure, bearer, signer
 from crossfade.providers.base import Inbound, ProviderRequest
 from crossfade.providers.exchange_id import request_id
 from crossfade.providers.secrecy import Secrets
+from crossfade.wire.anthropic_carried import carried_body
 from crossfade.wire.bedrock import ConverseReader, is_error, read_completion
-from crossfade.wire.bedrock_invoke import InvokeReader, invoke_body
+from crossfade.wire.bedrock_invoke import ADDRESSED, VERSION, InvokeReader
 from crossfade.wire.bedrock_request import write_request
 from crossfade.wire.openai_embeddings import EmbeddingsInbound
 from crossfade.wire.reader import StreamReader
@@ -104,7 +105,8 @@ class BedrockClaudeProvider(AnthropicProvider):
         """What Anthropic would be sent, but for what the address and the members say here."""
         asked = super().request(inbound, target, None, stream, continuation)
         self._secrets.learn(secret)
-        body = invoke_body(asked.body, [value for name, value in asked.headers if name == _BETAS])
+        betas = [value for name, value in asked.headers if name == _BETAS]
+        body = carried_body(asked.body, VERSION, addressed=ADDRESSED, betas=betas)
         path = path_of(target.model, "invoke-with-response-stream" if stream else "invoke")
         return _proven(self.vendor, secret, path, _HEADERS, body, asked.dropped)
 

@@ -17,6 +17,8 @@ _LONG_IDLE: Final = 55.0
 
 _BEDROCK: Final = ("bedrock-runtime.*.amazonaws.com", "bedrock-runtime-fips.*.amazonaws.com")
 
+_VERTEX: Final = ("aiplatform.googleapis.com", "*-aiplatform.googleapis.com", "aiplatform.*.rep.googleapis.com")
+
 _DAY: Final = 86_400.0
 
 
@@ -308,6 +310,25 @@ _ROWS: Final = (
         hosts=("bedrock-mantle.*.api.aws",),
         env=("AWS_BEARER_TOKEN_BEDROCK",),
         max_tokens_field="max_completion_tokens",
+    ),
+    Vendor(
+        name="vertex",
+        dialect="gemini",
+        base_url="",  # https://{location}-aiplatform.googleapis.com/v1/projects/{project}/locations/{location}
+        hosts=_VERTEX,
+        env=("GOOGLE_OAUTH_ACCESS_TOKEN",),
+        assembles=True,
+        via="vertex",
+    ),
+    Vendor(
+        name="vertex-claude",
+        dialect="anthropic",
+        base_url="",  # as Vertex's
+        hosts=_VERTEX,
+        env=("GOOGLE_OAUTH_ACCESS_TOKEN",),
+        stream_end=StreamEnd.FINISH_AND_MARKER,
+        assembles=True,
+        via="raw_predict",
     ),
     Vendor(
         name="databricks",

@@ -68,19 +68,24 @@ class GeminiProvider:
         """
         self._secrets.learn(secret)
         if isinstance(inbound, EmbeddingsInbound):
-            return self._embeddings(inbound, target, secret)
+            return self.embeddings(inbound, target, secret)
         chat = inbound.canonical()
         if continuation is not None:
             chat = continued(chat, continuation)
         written = write_request(chat, target.model, set_params=target.set_params, drop_params=target.drop_params)
         return ProviderRequest(
-            path=path_of(target.model, _STREAMED if stream else _WHOLE),
+            path=self.path_of(target.model, _STREAMED if stream else _WHOLE),
             headers=[("content-type", "application/json"), *self.credential(secret)],
             body=written.body,
             dropped=written.dropped,
         )
 
-    def _embeddings(self, inbound: EmbeddingsInbound, target: Target, secret: Secret | None) -> ProviderRequest:
+    def path_of(self, model: str, method: str) -> str:
+        """The path of a call."""
+        return path_of(model, method)
+
+    def embeddings(self, inbound: EmbeddingsInbound, target: Target, secret: Secret | None) -> ProviderRequest:
+        """The request for vectors. Raises InvalidRequest for tokens in the place of texts."""
         if inbound.texts is None:
             raise InvalidRequest("Gemini embeds texts, not tokens of another provider's models", param="input")
         body = write_embeddings(
@@ -91,7 +96,7 @@ class GeminiProvider:
             drop_params=target.drop_params,
         )
         headers = [("content-type", "application/json"), *self.credential(secret)]
-        return ProviderRequest(path_of(target.model, "batchEmbedContents"), headers, body, inbound.others)
+        return ProviderRequest(self.path_of(target.model, "batchEmbedContents"), headers, body, inbound.others)
 
     def request_id(self, headers: Mapping[str, str]) -> str | None:
         """The provider's own name of the exchange."""
@@ -99,7 +104,7 @@ class GeminiProvider:
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
         """What an error answer means. `headers` have lower-case names."""
-        return self._secrets.cleaned(_failure(status, headers, body))
+        return self._secrets.cleaned(google_failure(status, headers, body))
 
     def completion(self, body: bytes, facts: RequestFacts) -> Completion | Failure:
         """A 2xx body as a completion, or the Failure that it is in truth."""
@@ -113,7 +118,7 @@ class GeminiProvider:
 
     def _failure_inside(self, body: bytes) -> Failure:
         """The failure of an error that came inside a 200, as a body or as an event."""
-        return self._secrets.cleaned(_failure(200, {}, body))
+        return self._secrets.cleaned(google_failure(200, {}, body))
 
     def credential(self, secret: Secret | None) -> list[tuple[str, str]]:
         """The header that a key is sent in; none for what signs."""
@@ -134,7 +139,8 @@ def path_of(model: str, method: str) -> str:
 # --- errors --------------------------------------------------------------------------------------------------
 
 
-def _failure(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+def google_failure(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+    """What an error of Google's means."""
     error = read_error(body)
     details = _details(error)
     reason = _reason(error.status if status < 300 else status, error, details)

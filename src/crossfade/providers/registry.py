@@ -17,6 +17,7 @@ from crossfade.providers.gemini import GeminiProvider
 from crossfade.providers.ollama import OllamaProvider
 from crossfade.providers.openai import OpenAIProvider
 from crossfade.providers.openai_responses import ResponsesProvider
+from crossfade.providers.vertex import VertexClaudeProvider, VertexProvider
 
 __all__ = ["VENDORS", "provider_for", "versioned"]
 
@@ -31,7 +32,9 @@ _BY_DIALECT: Final[Mapping[Dialect, Callable[[Vendor], Provider]]] = MappingProx
         "ollama": OllamaProvider,
     }
 )
-_BY_CLOUD: Final[Mapping[str, Callable[[Vendor], Provider]]] = MappingProxyType({"invoke_model": BedrockClaudeProvider})
+_BY_CLOUD: Final[Mapping[str, Callable[[Vendor], Provider]]] = MappingProxyType(
+    {"invoke_model": BedrockClaudeProvider, "vertex": VertexProvider, "raw_predict": VertexClaudeProvider}
+)
 """Those of a cloud that carries a dialect's bodies by an API of its own (`Vendor.via`)."""
 
 

@@ -21,7 +21,7 @@ from crossfade.simulator.script import LAST_CHUNK, Ending, Headers, Script, chun
 
 HTML = b"<!DOCTYPE html>\n<html><head><title>502 Bad Gateway</title></head><body><h1>Bad Gateway</h1></body></html>\n"
 
-_ENVELOPES = ("anthropic", "bedrock", "bedrock-claude", "cohere")
+_ENVELOPES = ("anthropic", "bedrock", "bedrock-claude", "vertex-claude", "cohere")
 """Dialects whose envelope is an event of its own."""
 _NOT_JSON = b'{"id": "chatcmpl-broken", "choices": [{"index": 0, "delta": {"cont'
 _JSON: Headers = (("content-type", "application/json"),)

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from crossfade.simulator import bedrock, cohere, gemini, ollama, playbook, script
+from crossfade.simulator import bedrock, cohere, gemini, ollama, playbook, script, vertex
 from crossfade.simulator.anthropic import Anthropic
 from crossfade.simulator.ask import Ask, BadAsk
 from crossfade.simulator.bedrock import Bedrock, BedrockClaude
@@ -36,6 +36,7 @@ from crossfade.simulator.openai_responses import OpenAIResponses
 from crossfade.simulator.playbook import Call
 from crossfade.simulator.schedule import KEPT_BODY_BYTES, Counts, Ledger, Schedule, Seen
 from crossfade.simulator.script import Ending, Script
+from crossfade.simulator.vertex import VertexClaude
 
 DEFAULT_NAME = "simulator"
 FAULT_HEADER = "x-simulate"
@@ -46,6 +47,7 @@ _OPENAI, _RESPONSES, _ANTHROPIC, _GEMINI = OpenAI(), OpenAIResponses(), Anthropi
 _BEDROCK, _BEDROCK_CLAUDE = Bedrock(), BedrockClaude()
 _COHERE, _COHERE_EMBEDDINGS = Cohere(), CohereEmbeddings()
 _OLLAMA, _OLLAMA_EMBEDDINGS = Ollama(), OllamaEmbeddings()
+_VERTEX_CLAUDE = VertexClaude()
 _EMBEDDINGS, _GEMINI_EMBEDDINGS = OpenAIEmbeddings(), GeminiEmbeddings()
 
 
@@ -290,6 +292,8 @@ def _dialect(path: str) -> Dialect | None:
         return _ANTHROPIC
     if path.endswith("/embeddings"):
         return _EMBEDDINGS
+    if vertex.PATH.search(path):
+        return _VERTEX_CLAUDE
     if cohere.PATH.search(path):
         return _COHERE
     if COHERE_PATH.search(path):

@@ -26,6 +26,8 @@ _PREFIXES = {
     "bedrock-claude": "",
     "cohere": "/v2",
     "ollama": "/api",
+    "vertex": "/v1/projects/simulated/locations/global",
+    "vertex-claude": "/v1/projects/simulated/locations/global",
 }
 
 

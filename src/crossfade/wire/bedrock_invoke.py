@@ -1,4 +1,4 @@
-"""Claude's own messages by Bedrock's InvokeModel: the members that differ in a request, and its stream.
+"""Claude's own messages by Bedrock's InvokeModel: what differs in a request (`anthropic_carried.py`), and its stream.
 
 A body is Anthropic's but for `model` and `stream`, which the address says, and for the version and betas, which are
 members and no headers. A stream has Anthropic's events, each in a frame of Amazon's; out of it they come as Anthropic
@@ -8,7 +8,6 @@ would have sent them, so that a caller of the messages API gets them as they are
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -17,23 +16,9 @@ from crossfade.core.exchange import StreamEvent
 from crossfade.wire.anthropic_answer import FailureReader
 from crossfade.wire.anthropic_stream import AnthropicStreamReader
 from crossfade.wire.framed import ExceptionReader, FramedReader
-from crossfade.wire.members import joined
 
 VERSION: Final = "bedrock-2023-05-31"
-_ADDRESSED: Final = ("model", "stream")
-_decode_top: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_encode: Final = msgspec.json.encode
-
-
-def invoke_body(body: bytes, betas: Iterable[str] = ()) -> bytes:
-    """A body of the messages API as InvokeModel takes it; every other value keeps its bytes. `betas` are those of the
-    `anthropic-beta` header. A version and betas that are members already stay."""
-    fields = {name: bytes(value) for name, value in _decode_top(body).items() if name not in _ADDRESSED}
-    made = {} if "anthropic_version" in fields else {"anthropic_version": _encode(VERSION)}
-    names = list(dict.fromkeys(name for one in betas for name in (part.strip() for part in one.split(",")) if name))
-    if names and "anthropic_beta" not in fields:
-        made["anthropic_beta"] = _encode(names)
-    return joined({**made, **fields})
+ADDRESSED: Final = ("model", "stream")
 
 
 class _Chunk(msgspec.Struct, gc=False):

@@ -116,7 +116,7 @@ def _call_id(answer: Answer, choice: int, number: int, name: str, arguments: str
     if not source:
         usage = answer.usage_metadata
         source = f"{answer.create_time}/{usage.prompt_token_count if usage is not None else None}"
-    return made_id(source, choice, number, name, arguments)
+    return made_id(12, source, choice, number, name, arguments)
 
 
 def _word(reason: str | int) -> str:

@@ -100,7 +100,7 @@ def _arguments(function: _Function) -> str:
 def _read_call(answer: _Answer, call: _Call, number: int) -> ToolCall:
     function = call.function or _Function()
     name, arguments = function.name or "", _arguments(function)
-    call_id = call.id or made_id(answer.model, answer.created_at, number, name, arguments)
+    call_id = call.id or made_id(10, answer.model, answer.created_at, number, name, arguments)
     return ToolCall(call_id, name, arguments)
 
 

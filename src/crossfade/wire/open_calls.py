@@ -7,11 +7,12 @@ from hashlib import blake2b
 from crossfade.core.exchange import ToolDelta
 
 
-def made_id(*said: object) -> str:
+def made_id(size: int, *said: object) -> str:
     """An id for a call that came without one, of what `said` which call of which answer it is: the same for the same
-    bytes, another one in every other answer; 29 characters of the alphabet that every provider takes back."""
+    bytes, another one in every other answer, of the alphabet that every provider takes back. `size` is its length in
+    bytes, by which its maker is known (`edge/affinity.py`)."""
     seed = "\n".join([str(one) for one in said])
-    return "call_" + blake2b(seed.encode("utf-8", "replace"), digest_size=12).hexdigest()
+    return "call_" + blake2b(seed.encode("utf-8", "replace"), digest_size=size).hexdigest()
 
 
 class OpenCalls:
