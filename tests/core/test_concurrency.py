@@ -12,9 +12,11 @@ import pytest
 
 from crossfade.core.concurrency import CUT, FIRST, LEAP, ROUND, ConcurrencyLimit
 from crossfade.core.failure import Failure, FailureReason
+from crossfade.core.health import HealthBoard
 from crossfade.core.load import TargetLoad
 from crossfade.core.policy import ConcurrencyPolicy
 from crossfade.core.slots import Slots
+from tests.core.walking import rung
 
 AUTO = ConcurrencyPolicy()
 OVERLOADED = Failure(reason=FailureReason.OVERLOADED, status=503)
@@ -127,6 +129,17 @@ def test_a_first_call_that_took_long_is_forgotten_once_a_crowd_is_faster() -> No
     answer(subject, 60.0, 1, 60.0)  # its model was being loaded
     answer(subject, 1.0, 8, 70.0, ROUND)
     assert subject.calm == 1.0
+
+
+def test_a_target_at_another_address_begins_anew() -> None:
+    board = HealthBoard(lambda: 0.5)
+    one = rung("a/m", concurrency=AUTO).targets[0]
+    health = board.of(one)
+    assert health.slots is not None
+    health.slots.limit.note_failure(OVERLOADED, 1.0, 10.0)
+    assert health.slots.limit.value < FIRST
+    board.forget("a")
+    assert health.slots.limit.value == FIRST
 
 
 def test_new_bounds_keep_what_was_found_out() -> None:

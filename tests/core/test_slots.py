@@ -158,7 +158,7 @@ def test_it_waits_for_so_long_and_the_error_says_so() -> None:
     second.now = queued(second).until
     end = second.given_up()
     assert (end.status, end.code) == (503, "chain_exhausted")
-    assert "a/m skipped: full for 3 s" in end.message and end.retry_after == 1.0
+    assert "a/m skipped: full, and no room came in time" in end.message and end.retry_after == 1.0
 
 
 def test_only_so_many_wait() -> None:

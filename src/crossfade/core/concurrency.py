@@ -45,13 +45,21 @@ class ConcurrencyLimit:
 
     __slots__ = ("_count", "_crowd", "_is_new", "_least", "_lowered_at", "_most", "_sum", "_used", "calm", "value")
 
+    calm: float | None
+    _is_new: bool
+    _lowered_at: float
+
     def __init__(self, policy: ConcurrencyPolicy) -> None:
-        self.value = FIRST
-        self.calm: float | None = None
+        self._least, self._most = float(policy.least), float(policy.most)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets what was found out."""
+        self.value = min(self._most, max(self._least, FIRST))
+        self.calm = None
         self._is_new = True
         self._lowered_at = float("-inf")
         self._begin_round()
-        self.retune(policy)
 
     def retune(self, policy: ConcurrencyPolicy) -> None:
         """Takes new bounds; what was found out is kept within them."""

@@ -544,7 +544,7 @@ class Dispatch:
         elif full and now < until:
             return Queued(until, self._ticket)
         else:
-            why = f"full for {policy.wait:g} s"
+            why = "full, and no room came in time"
         for rung, _ in full:
             self._ends[rung.name] = RungEnd(target=rung.name, skip=why, out="full")
         return None

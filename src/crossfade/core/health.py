@@ -428,6 +428,9 @@ class TargetHealth:
             held.clear()
         self.headroom.clear()
         self._routes.clear()
+        if self.slots is not None:
+            self.slots.limit.reset()
+            self.slots.offer()
 
 
 # --- all targets ---------------------------------------------------------------------------------------------
