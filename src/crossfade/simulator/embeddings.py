@@ -23,6 +23,7 @@ from crossfade.simulator.openai import OpenAI
 DIMENSIONS: Final = 8
 COHERE_PATH: Final = re.compile(r"/v2/embed$")
 OLLAMA_PATH: Final = re.compile(r"/api/embed$")
+VERTEX_PATH: Final = re.compile(r"/publishers/google/models/([^/:]+):predict$")
 GEMINI_PATH: Final = re.compile(r"/models/([^/:]+):(embedContent|batchEmbedContents)$")
 
 
@@ -109,6 +110,26 @@ class GeminiEmbeddings(Gemini):
 
     def events(self, ask: Ask, answer: Answer, number: int) -> list[Event]:
         raise BadAsk("Embeddings are not streamed.")
+
+
+class VertexEmbeddings(GeminiEmbeddings):
+    """Vertex AI's `:predict`; its `:embedContent` is Gemini's."""
+
+    def read(self, path: str, query: str, body: dict[str, Any]) -> Ask:
+        found = VERTEX_PATH.search(path)
+        if found is None:
+            raise BadAsk("The path names no model.")
+        texts = [as_text(as_dict(one).get("content")) for one in as_list(body.get("instances"))]
+        return EmbeddingAsk(
+            model=unquote(found[1]),
+            turns=tuple(Turn(role="user", text=text) for text in texts),
+            dimensions=as_count(as_dict(body.get("parameters")).get("outputDimensionality")) or DIMENSIONS,
+        )
+
+    def whole(self, ask: Ask, answer: Answer, number: int) -> dict[str, Any]:
+        vectors = _vectors(ask, answer)
+        counts = {"statistics": {"truncated": False, "token_count": ask.prompt_tokens // max(1, len(vectors))}}
+        return {"predictions": [{"embeddings": {"values": vector, **counts}} for vector in vectors]}
 
 
 class CohereEmbeddings(Cohere):

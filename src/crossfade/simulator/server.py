@@ -23,10 +23,12 @@ from crossfade.simulator.embeddings import (
     COHERE_PATH,
     GEMINI_PATH,
     OLLAMA_PATH,
+    VERTEX_PATH,
     CohereEmbeddings,
     GeminiEmbeddings,
     OllamaEmbeddings,
     OpenAIEmbeddings,
+    VertexEmbeddings,
 )
 from crossfade.simulator.faults import parse_step
 from crossfade.simulator.gemini import Gemini
@@ -47,7 +49,7 @@ _OPENAI, _RESPONSES, _ANTHROPIC, _GEMINI = OpenAI(), OpenAIResponses(), Anthropi
 _BEDROCK, _BEDROCK_CLAUDE = Bedrock(), BedrockClaude()
 _COHERE, _COHERE_EMBEDDINGS = Cohere(), CohereEmbeddings()
 _OLLAMA, _OLLAMA_EMBEDDINGS = Ollama(), OllamaEmbeddings()
-_VERTEX_CLAUDE = VertexClaude()
+_VERTEX_CLAUDE, _VERTEX_EMBEDDINGS = VertexClaude(), VertexEmbeddings()
 _EMBEDDINGS, _GEMINI_EMBEDDINGS = OpenAIEmbeddings(), GeminiEmbeddings()
 
 
@@ -302,6 +304,8 @@ def _dialect(path: str) -> Dialect | None:
         return _OLLAMA
     if OLLAMA_PATH.search(path):
         return _OLLAMA_EMBEDDINGS
+    if VERTEX_PATH.search(path):
+        return _VERTEX_EMBEDDINGS
     if GEMINI_PATH.search(path):
         return _GEMINI_EMBEDDINGS
     if bedrock.CONVERSE.search(path):
