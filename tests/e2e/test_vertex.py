@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from pathlib import Path
 
 import pytest
@@ -43,7 +42,8 @@ def test_messages_callers_are_answered_in_their_own_form(simulator: ProviderSimu
     """Claude's own answers pass as they came, signatures and all."""
 
     async def main() -> None:
-        async with chain_stage(simulator, {"a": dialect, "b": "anthropic"}, QUICK) as stage:
+        upstream = "" if mode == "streamed" else ", stream_upstream: false"
+        async with chain_stage(simulator, {"a": dialect, "b": "anthropic"}, QUICK + upstream) as stage:
             stream = mode == "streamed"
             answer = await messages.ask(stage, stream=stream, tools=[messages.WEATHER], tool_choice={"type": "any"})
             assert answer.calls == [("weather", {"city": "text", "days": 1})] and answer.stop_reason == "tool_use"
@@ -92,9 +92,6 @@ def test_vectors_fall_back_to_vertex(simulator: ProviderSimulator, model: str) -
             answer = await stage.client.embeddings.create(model="chat", input=["An otter"])
             assert [one.embedding for one in answer.data] == [vector_of("An otter")]
             path = stage.counts("b")["requests"][-1]["path"]
-            assert path.endswith(
-                f"/publishers/google/models/{model}:" + ("predict" if "text" in model else "embedContent")
-            )
-            assert json.dumps(stage.record.reasons()[-1][1]) == "null"
+            assert path.endswith(f"/models/{model}:" + ("predict" if "text" in model else "embedContent"))
 
     run(main())
