@@ -70,6 +70,7 @@ MODELS = {
     "bedrock": "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
     "bedrock-claude": "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
     "cohere": "command-a-plus-05-2026",
+    "ollama": "qwen3:4b",
 }
 QUICK = "first_content_timeout: 2s, silence_timeout: 2s, idle_timeout: 2s, attempt_timeout: 2s"
 """Timers short enough for a test and long enough for a slow machine."""

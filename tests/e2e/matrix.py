@@ -23,7 +23,7 @@ from tests.e2e.pulse import Pulse
 
 POSITIONS = ("first", "middle", "last_but_one")
 MODES = ("buffered", "assembled", "streamed")
-FURTHER = ("bedrock", "bedrock-claude", "cohere")
+FURTHER = ("bedrock", "bedrock-claude", "cohere", "ollama")
 """What providers speak beside the dialects of callers: each fails in every way before a healthy one of those."""
 
 

@@ -30,7 +30,7 @@ from tests.e2e.harness import (
 )
 
 CHAIN = {"a": "openai", "b": "openai"}
-DIALECTS = ("openai", "responses", "anthropic", "gemini", "bedrock", "bedrock-claude", "cohere")
+DIALECTS = ("openai", "responses", "anthropic", "gemini", "bedrock", "bedrock-claude", "cohere", "ollama")
 ENDS_BY_MARKER = ("anthropic", "bedrock-claude")
 """Whose streams are cut where their marker is missing."""
 

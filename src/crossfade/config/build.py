@@ -120,7 +120,7 @@ class ProviderBuilder:
             return None  # it might have said
         message = (
             "dialect is missing, and the name is no vendor's; write dialect: openai, responses, anthropic, gemini,"
-            " bedrock or cohere"
+            " bedrock, cohere or ollama"
         )
         self._problems.add(path, message + did_you_mean(name, rows))
         return None

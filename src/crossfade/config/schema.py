@@ -147,7 +147,7 @@ class ProviderFile(TimersFile, frozen=True, kw_only=True):
         "limits": "rate limits for a provider are",
     }
     dialect: Annotated[
-        Literal["openai", "responses", "anthropic", "gemini", "bedrock", "cohere"] | None,
+        Literal["openai", "responses", "anthropic", "gemini", "bedrock", "cohere", "ollama"] | None,
         Key("the vendor's", "The API that the provider speaks. `responses`: the other API of an `openai` vendor."),
     ] = None
     vendor: Annotated[

@@ -12,7 +12,7 @@ from crossfade.core.policy import MaxCost, RoutePolicy, TimeoutPolicy
 from crossfade.core.residency import Requirement
 from crossfade.core.when import When
 
-Dialect = Literal["openai", "responses", "anthropic", "gemini", "bedrock", "cohere"]
+Dialect = Literal["openai", "responses", "anthropic", "gemini", "bedrock", "cohere", "ollama"]
 
 
 class StreamEnd(StrEnum):

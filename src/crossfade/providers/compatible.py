@@ -341,6 +341,13 @@ _ROWS: Final = (
         auth="none",
     ),
     Vendor(
+        name="ollama-native",
+        dialect="ollama",
+        base_url="http://127.0.0.1:11434/api",
+        hosts=("ollama.com",),
+        auth="none",
+    ),
+    Vendor(
         name="vllm",
         dialect="openai",
         base_url="http://127.0.0.1:8000/v1",

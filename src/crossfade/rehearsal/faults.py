@@ -28,6 +28,8 @@ _EMPTY: Mapping[Dialect, bytes] = MappingProxyType(
         b'"usage":{"inputTokens":1,"outputTokens":0,"totalTokens":1}}',
         "cohere": b'{"id":"chaos","message":{"role":"assistant","content":[{"type":"text","text":""}]},'
         b'"finish_reason":"COMPLETE","usage":{"tokens":{"input_tokens":1,"output_tokens":0}}}',
+        "ollama": b'{"model":"injected","message":{"role":"assistant","content":""},"done":true,"done_reason":"stop",'
+        b'"prompt_eval_count":1,"eval_count":0}',
     }
 )
 

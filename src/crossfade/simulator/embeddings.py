@@ -1,4 +1,4 @@
-"""Embeddings as the simulator speaks them, OpenAI's, Gemini's and Cohere's: a text has the same vector in each.
+"""Embeddings as the simulator speaks them, OpenAI's, Gemini's, Cohere's and Ollama's: a text has one vector in all.
 
 It knows nothing of faults or sockets. What they have in common with chats, errors and headers, is the chats'.
 """
@@ -17,10 +17,12 @@ from crossfade.simulator.ask import Ask, BadAsk, Turn, as_count, as_dict, as_lis
 from crossfade.simulator.cohere import Cohere
 from crossfade.simulator.dialect import Event
 from crossfade.simulator.gemini import Gemini
+from crossfade.simulator.ollama import Ollama
 from crossfade.simulator.openai import OpenAI
 
 DIMENSIONS: Final = 8
 COHERE_PATH: Final = re.compile(r"/v2/embed$")
+OLLAMA_PATH: Final = re.compile(r"/api/embed$")
 GEMINI_PATH: Final = re.compile(r"/models/([^/:]+):(embedContent|batchEmbedContents)$")
 
 
@@ -130,6 +132,31 @@ class CohereEmbeddings(Cohere):
             "meta": meta,
             "response_type": "embeddings_by_type",
         }
+
+    def no_choices(self, ask: Ask, number: int) -> dict[str, Any]:
+        return self.whole(ask, Answer(), number)
+
+    def events(self, ask: Ask, answer: Answer, number: int) -> list[Event]:
+        raise BadAsk("Embeddings are not streamed.")
+
+
+class OllamaEmbeddings(Ollama):
+    """`POST /api/embed`."""
+
+    def read(self, path: str, query: str, body: dict[str, Any]) -> Ask:
+        given = body.get("input")
+        inputs = [given] if isinstance(given, str) else as_list(given)
+        if not all(isinstance(one, str) for one in inputs):
+            raise BadAsk("invalid input type")
+        return EmbeddingAsk(
+            model=as_text(body.get("model")),
+            turns=tuple(Turn(role="user", text=text) for text in inputs),
+            dimensions=as_count(body.get("dimensions")) or DIMENSIONS,
+        )
+
+    def whole(self, ask: Ask, answer: Answer, number: int) -> dict[str, Any]:
+        counts = {"total_duration": 7_000_000, "prompt_eval_count": ask.prompt_tokens}
+        return {"model": ask.model, "embeddings": _vectors(ask, answer), **counts}
 
     def no_choices(self, ask: Ask, number: int) -> dict[str, Any]:
         return self.whole(ask, Answer(), number)

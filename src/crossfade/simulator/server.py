@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from crossfade.simulator import bedrock, cohere, gemini, playbook, script
+from crossfade.simulator import bedrock, cohere, gemini, ollama, playbook, script
 from crossfade.simulator.anthropic import Anthropic
 from crossfade.simulator.ask import Ask, BadAsk
 from crossfade.simulator.bedrock import Bedrock, BedrockClaude
@@ -22,12 +22,15 @@ from crossfade.simulator.dialect import CREATED, Dialect, encode
 from crossfade.simulator.embeddings import (
     COHERE_PATH,
     GEMINI_PATH,
+    OLLAMA_PATH,
     CohereEmbeddings,
     GeminiEmbeddings,
+    OllamaEmbeddings,
     OpenAIEmbeddings,
 )
 from crossfade.simulator.faults import parse_step
 from crossfade.simulator.gemini import Gemini
+from crossfade.simulator.ollama import Ollama
 from crossfade.simulator.openai import OpenAI
 from crossfade.simulator.openai_responses import OpenAIResponses
 from crossfade.simulator.playbook import Call
@@ -42,6 +45,7 @@ _PROVIDER = re.compile(r"/p/([A-Za-z0-9._-]{1,64})(/.*)")
 _OPENAI, _RESPONSES, _ANTHROPIC, _GEMINI = OpenAI(), OpenAIResponses(), Anthropic(), Gemini()
 _BEDROCK, _BEDROCK_CLAUDE = Bedrock(), BedrockClaude()
 _COHERE, _COHERE_EMBEDDINGS = Cohere(), CohereEmbeddings()
+_OLLAMA, _OLLAMA_EMBEDDINGS = Ollama(), OllamaEmbeddings()
 _EMBEDDINGS, _GEMINI_EMBEDDINGS = OpenAIEmbeddings(), GeminiEmbeddings()
 
 
@@ -290,6 +294,10 @@ def _dialect(path: str) -> Dialect | None:
         return _COHERE
     if COHERE_PATH.search(path):
         return _COHERE_EMBEDDINGS
+    if ollama.PATH.search(path):
+        return _OLLAMA
+    if OLLAMA_PATH.search(path):
+        return _OLLAMA_EMBEDDINGS
     if GEMINI_PATH.search(path):
         return _GEMINI_EMBEDDINGS
     if bedrock.CONVERSE.search(path):

@@ -25,6 +25,7 @@ _PREFIXES = {
     "bedrock": "",
     "bedrock-claude": "",
     "cohere": "/v2",
+    "ollama": "/api",
 }
 
 
