@@ -53,8 +53,9 @@ _ERRORS: dict[str, tuple[int, str]] = {
     "529": (529, "overloaded"),
     "context": (400, "the prompt is longer than the context length currently available to the model"),
     "prefill": (400, "the last message must be of a user or a tool"),
-    "broken_call": (500, "error parsing tool call: raw='{', err=unexpected end of JSON input"),
 }
+_BROKEN_CALL = {"error": "error parsing tool call: raw='{', err=unexpected end of JSON input"}
+"""What stands in the place of a call whose arguments are no JSON."""
 
 
 class Ollama:
@@ -90,6 +91,8 @@ class Ollama:
         )
 
     def whole(self, ask: Ask, answer: Answer, number: int) -> dict[str, Any]:
+        if _is_broken(answer):
+            return dict(_BROKEN_CALL)
         message = _message(answer.text or answer.refusal, answer.reasoning)
         if calls := _calls(answer):
             message["tool_calls"] = calls
@@ -104,8 +107,7 @@ class Ollama:
         messages += [_message(part) for part in answer.pieces or cut(answer.refusal)]
         messages += [{**_message(), "tool_calls": [call]} for call in _calls(answer)]
         events = [Event(_line({**head, "message": message, "done": False}), "content") for message in messages]
-        broken = answer.calls and not _calls(answer)
-        end = {"error": _ERRORS["broken_call"][1]} if broken else {**head, "message": _message(), **_end(ask, answer)}
+        end = _BROKEN_CALL if _is_broken(answer) else {**head, "message": _message(), **_end(ask, answer)}
         return [*events, Event(_line(end), "finish")]
 
     def event(self, ask: Ask, text: bytes) -> bytes:
@@ -160,6 +162,10 @@ def _calls(answer: Answer) -> list[dict[str, Any]]:
         return [_call(number, call) for number, call in enumerate(answer.calls)]
     except msgspec.DecodeError:
         return []
+
+
+def _is_broken(answer: Answer) -> bool:
+    return bool(answer.calls) and not _calls(answer)
 
 
 def _call(number: int, call: Call) -> dict[str, Any]:
