@@ -16,6 +16,7 @@ MODEL = "text-embedding-3-small"
 ONE_MODEL = {"a": f"openai:{MODEL}", "b": f"openai:{MODEL}"}
 EVERY_DIALECT = {"a": "openai:embed-1", "b": "gemini:embed-1"}
 COHERE_TOO = {"a": "openai:embed-1", "b": "cohere:embed-1"}
+OLLAMA_TOO = {"a": "ollama:embed-1", "b": "openai:embed-1"}
 
 
 async def vectors(stage: Stage, **fields: Any) -> list[list[float]]:
@@ -28,7 +29,9 @@ async def vectors(stage: Stage, **fields: Any) -> list[list[float]]:
 WANTED = [vector_of(text) for text in TEXTS]
 
 
-@pytest.mark.parametrize("chain", [ONE_MODEL, EVERY_DIALECT, COHERE_TOO], ids=["openai", "gemini", "cohere"])
+@pytest.mark.parametrize(
+    "chain", [ONE_MODEL, EVERY_DIALECT, COHERE_TOO, OLLAMA_TOO], ids=["openai", "gemini", "cohere", "ollama"]
+)
 @pytest.mark.parametrize("encoding", [None, "float", "base64"])
 @pytest.mark.parametrize("is_down", [False, True])
 def test_every_form_of_vectors_from_every_dialect(

@@ -31,6 +31,7 @@ from tests.providers import (
     test_embeddings,
     test_errors,
     test_gemini,
+    test_ollama,
     test_openai,
     test_responses,
     test_splits,
@@ -294,6 +295,19 @@ def _cohere_request(name: str) -> str:
     return ""
 
 
+# --- Ollama's own API ----------------------------------------------------------------------------------------
+
+
+def _ollama_request(name: str) -> str:
+    """What Ollama was asked is asked again."""
+    test_ollama.test_a_recorded_chat_is_asked_as_it_was(name)
+    return ""
+
+
+def _never_an_error(name: str) -> None:
+    raise AssertionError(f"{name}: no error of this API is recorded")
+
+
 # --- embeddings ----------------------------------------------------------------------------------------------
 
 
@@ -393,12 +407,17 @@ APIS: Final[Mapping[tuple[str, str], Spoken | str]] = {
         test_bedrock.test_a_recorded_message_says_what_it_says,
         test_bedrock.test_recorded_errors_have_their_reasons,
     ),
-    ("*", "native-chat"): "Ollama's native API is not spoken",
+    ("ollama", "native-chat"): Spoken(
+        _ollama_request,
+        test_ollama.test_a_recorded_answer_says_what_it_says,
+        test_ollama.test_a_recorded_answer_says_what_it_says,
+        _never_an_error,
+    ),
     ("*", "other"): "no call of a model",
 }  # fmt: skip
 """By provider and API; `*` is every provider that has no row of its own."""
 
-SINGLE: Final = {"ollama/embeddings-single-02.json": "Ollama's native API is not spoken"}
+SINGLE: Final = {"ollama/embeddings-single-02.json": "of the API before `/api/embed`, which has taken its place"}
 """Recordings that are filed under another API than theirs."""
 
 
@@ -451,9 +470,9 @@ HEAD: Final = """\
 What crossfade's adapters make of {count} exchanges with {providers} providers, which the test suites of public
 projects recorded. A request counts as rebuilt where the adapter, asked for the same, sends what was recorded, but for
 what the page of its dialect lists ([OpenAI](openai.md), [Anthropic](anthropic.md), [Gemini](gemini.md),
-[Bedrock](bedrock.md), [Cohere](cohere.md)); of Gemini's embeddings model, texts and dimensions. An answer or a stream
-counts as read where text, reasoning, calls, finish and usage come out as they are in it, an error where it has its
-reason, also inside a 200.
+[Bedrock](bedrock.md), [Cohere](cohere.md), [Ollama](ollama.md)); of Gemini's embeddings model, texts and dimensions.
+An answer or a stream counts as read where text, reasoning, calls, finish and usage come out as they are in it, an error
+where it has its reason, also inside a 200.
 
 {spoken} exchanges are run. Each of their {streams} streams is read cut behind every one of its bytes as well, errors
 inside of streams among them.

@@ -27,6 +27,7 @@ from crossfade.providers.bedrock import BedrockClaudeProvider, BedrockProvider
 from crossfade.providers.cohere import CohereProvider
 from crossfade.providers.compatible import VENDORS
 from crossfade.providers.gemini import GeminiProvider
+from crossfade.providers.ollama import OllamaProvider
 from crossfade.providers.openai import OpenAIProvider
 from crossfade.providers.registry import provider_for
 from crossfade.wire.openai_chat import read_canonical, read_request, write_completion, write_request
@@ -57,6 +58,7 @@ def test_each_dialect_has_its_class() -> None:
         "gemini": GeminiProvider,
         "bedrock": BedrockProvider,
         "cohere": CohereProvider,
+        "ollama": OllamaProvider,
     }
     carried = {"invoke_model": BedrockClaudeProvider}
     for name, vendor in VENDORS.items():

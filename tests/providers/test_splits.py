@@ -46,6 +46,7 @@ DIALECTS = {
     "generate": "gemini",
     "converse": "bedrock",
     "invoke": "bedrock-claude",
+    "native-chat": "ollama-native",
 }
 
 STREAMS = streams(*DIALECTS)
@@ -157,7 +158,14 @@ def test_the_recorded_streams_of_all_dialects_are_here() -> None:
     found = [dialect_of(name) for name in STREAMS]
     counts = {dialect: found.count(dialect) for dialect in (*DIALECTS.values(), "cohere")}
     openai = {"openai": 200, "responses": 65}
-    assert counts == openai | {"anthropic": 51, "gemini": 62, "bedrock": 26, "bedrock-claude": 9, "cohere": 14}
+    assert counts == openai | {
+        "anthropic": 51,
+        "gemini": 62,
+        "bedrock": 26,
+        "bedrock-claude": 9,
+        "ollama-native": 9,
+        "cohere": 14,
+    }
 
 
 def test_a_stream_read_whole_says_what_it_says_byte_by_byte(stream: Stream) -> None:

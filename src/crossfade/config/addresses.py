@@ -29,7 +29,9 @@ def placed(row: Vendor, base_url: str, api_version: str | None) -> Vendor:
             "there Cohere speaks OpenAI's dialect, not its own; add dialect: openai, or write https://api.cohere.com/v2"
         )
     if row.dialect == "ollama" and urlsplit(base_url).path.endswith("/v1"):
-        raise ValueError("there Ollama speaks OpenAI's dialect, not its own; add dialect: openai, or remove the /v1")
+        raise ValueError("there Ollama speaks OpenAI's dialect, not its own; write dialect: openai, or remove the /v1")
+    if row.name == "ollama" and urlsplit(base_url).path.endswith("/api"):
+        raise ValueError("that is Ollama's own API; add dialect: ollama, or end it with /v1")
     if not row.dated_versions:
         if api_version is not None:
             raise ValueError(f"only Azure's API has such versions, and this is the vendor {row.name!r}; remove it")

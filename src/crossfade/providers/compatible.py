@@ -344,7 +344,6 @@ _ROWS: Final = (
         name="ollama-native",
         dialect="ollama",
         base_url="http://127.0.0.1:11434/api",
-        hosts=("ollama.com",),
         auth="none",
     ),
     Vendor(
