@@ -136,6 +136,11 @@ def test_bytes_that_are_no_line_are_passed_over_and_counted() -> None:
     assert is_complete and events[0].text == "a"
 
 
+def test_an_end_without_a_word_is_a_stop() -> None:
+    ending = read(line({"content": "a"}), end(None))[0][-2]
+    assert (ending.finish, ending.raw_finish) == (Finish.STOP, None)
+
+
 def test_nothing_counts_behind_the_end() -> None:
     events, _ = read(line({"content": "a"}), end(), end("length"), line({"content": "late"}))
     assert [event.is_end for event in events] == [False, False, False, True]
