@@ -452,6 +452,7 @@ ENVIRON = {
     "OPENAI_API_KEY_2": "sk-openai-second-0123456789",
     "OPENAI_API_KEY_3": "sk-openai-third-0123456789",
     "AZURE_API_KEY": "sk-azure-0123456789",
+    "OLLAMA_API_KEY": "sk-ollama-0123456789",
     "LITELLM_MASTER_KEY": "sk-litellm-master-0123456789",
 }
 BLOCKS = [block for path in PAGES for block in blocks(path)]

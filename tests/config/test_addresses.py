@@ -239,3 +239,28 @@ def test_coheres_other_api_speaks_openais_dialect(tmp_path: Path) -> None:
         with pytest.raises(ConfigErrors, match="add dialect: openai"):
             vendor_of(tmp_path, settings, "work")
     assert vendor_of(tmp_path, "base_url: https://api.cohere.ai, api_keys: []", "work").name == "cohere"
+
+
+def test_ollamas_own_api_is_a_server_of_ones_own_and_with_a_key_the_cloud(tmp_path: Path) -> None:
+    local = vendor_of(tmp_path, "dialect: ollama", "box")
+    assert (local.dialect, local.base_url, local.auth) == ("ollama", "http://127.0.0.1:11434/api", "none")
+    settings = "dialect: ollama, base_url: 'https://ollama.com', api_keys: [env:AZURE_OPENAI_API_KEY]"
+    cloud = vendor_of(tmp_path, settings, "box")
+    assert (cloud.dialect, cloud.base_url, cloud.auth) == ("ollama", "https://ollama.com", "bearer")
+    assert vendor_of(tmp_path, "dialect: ollama", "ollama").dialect == "ollama"
+    assert vendor_of(tmp_path, "vendor: ollama", "box").dialect == "openai"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ("dialect: ollama, base_url: 'http://127.0.0.1:11434/v1'", "write dialect: openai, or remove the /v1"),
+        ("vendor: ollama, base_url: 'http://127.0.0.1:11434/api'", "add dialect: ollama, or end it with /v1"),
+        ("base_url: 'https://ollama.com/api'", "add dialect: ollama, or end it with /v1"),
+    ],
+)
+def test_an_address_of_the_other_api_of_ollama_is_refused(tmp_path: Path, settings: str, words: str) -> None:
+    with pytest.raises(ConfigErrors) as caught:
+        vendor_of(tmp_path, settings, "box")
+    (error,) = caught.value.errors
+    assert error.field == "providers.box.base_url" and words in error.message

@@ -63,3 +63,25 @@ def test_a_paid_probe_takes_the_trial_of_a_silent_target(simulator: ProviderSimu
             assert stage.gateway.prober.probing.spent > 0
 
     run(main())
+
+
+def test_ollama_is_asked_for_its_tags() -> None:
+    """Its list of models is called otherwise; a path that is not there would say as much, and no more."""
+    asked: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readline())
+        writer.write(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        writer.close()
+
+    async def main(simulator: ProviderSimulator) -> None:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        more = {"b": f"base_url: 'http://127.0.0.1:{server.sockets[0].getsockname()[1]}'"}
+        chain = {"a": "openai", "b": "ollama"}
+        async with server, chain_stage(simulator, chain, QUICK, more=more, tail="probes: {idle: 500ms}") as stage:
+            assert (await stage.ask()).text == TEXT
+            await until(lambda: bool(stage.record.told_of(ProviderProbed)))
+        assert asked[0] == b"GET /api/tags HTTP/1.1\r\n"
+
+    with ProviderSimulator() as simulator:
+        run(main(simulator))

@@ -304,13 +304,17 @@ def _raw_predict_request(name: str) -> str:
     return ""
 
 
-# --- Ollama --------------------------------------------------------------------------------------------------
+# --- Ollama's own API ----------------------------------------------------------------------------------------
 
 
 def _ollama_request(name: str) -> str:
     """What Ollama was asked is asked again."""
     test_ollama.test_a_recorded_chat_is_asked_as_it_was(name)
     return ""
+
+
+def _never_an_error(name: str) -> None:
+    raise AssertionError(f"{name}: no error of this API is recorded")
 
 
 # --- embeddings ----------------------------------------------------------------------------------------------
@@ -414,11 +418,11 @@ APIS: Final[Mapping[tuple[str, str], Spoken | str]] = {
         test_bedrock.test_a_recorded_message_says_what_it_says,
         test_bedrock.test_recorded_errors_have_their_reasons,
     ),
-    ("*", "native-chat"): Spoken(
+    ("ollama", "native-chat"): Spoken(
         _ollama_request,
         test_ollama.test_a_recorded_answer_says_what_it_says,
         test_ollama.test_a_recorded_answer_says_what_it_says,
-        _never,
+        _never_an_error,
     ),
     ("*", "other"): "no call of a model",
 }  # fmt: skip

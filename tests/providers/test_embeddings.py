@@ -23,7 +23,7 @@ ALL = [
     name
     for provider in sorted(VENDORS)
     for name in names(provider, "embeddings")
-    if name != "ollama/embeddings-single-02.json"  # Ollama's native API
+    if name != "ollama/embeddings-single-02.json"  # Ollama's own API, before `/api/embed`
 ]
 OPENAI = [name for name in ALL if VENDORS[name.partition("/")[0]].dialect == "openai"]
 GEMINI = [name for name in ALL if name.startswith("gemini/")]
@@ -203,6 +203,71 @@ def test_what_is_no_answer_of_cohere_is_told_from_one(body: bytes, reason: R | N
     found = provider_for(VENDORS["cohere"]).completion(body, facts)
     wrong = found if isinstance(found, Failure) else check_completion(found, facts)
     assert (None if wrong is None else wrong.reason) == reason
+
+
+# --- Ollama's own API ----------------------------------------------------------------------------------------
+
+OWN = provider_for(VENDORS["ollama-native"])
+
+
+def embedded_by_ollama(body: dict[str, Any], to: Target | None = None) -> tuple[dict[str, Any], tuple[str, ...]]:
+    sent = OWN.request(inbound_of(body), to or target(), None, False)
+    assert sent.path == "/embed"
+    return json.loads(sent.body), sent.dropped
+
+
+def test_ollama_is_told_not_to_cut_texts() -> None:
+    plain = {"model": "m", "input": ["x"], "truncate": False}
+    assert embedded_by_ollama({"user": "u"}) == (plain, ("user",))
+    assert embedded_by_ollama({"encoding_format": "base64"})[0] == plain
+    assert embedded_by_ollama({"input": ["a", "b"], "dimensions": 4}) == (
+        plain | {"input": ["a", "b"], "dimensions": 4},
+        (),
+    )
+    assert embedded_by_ollama({"truncate": True, "options": {}}) == (plain | {"truncate": True}, ("options",))
+    edited = target(set_params=(("options", b'{"num_ctx":9}'),), drop_params=("truncate", "dimensions"))
+    sent = {"model": "m", "input": ["x"], "options": {"num_ctx": 9}}
+    assert embedded_by_ollama({"truncate": True, "dimensions": 4}, edited)[0] == sent
+
+
+@pytest.mark.parametrize(
+    ("body", "param"), [({"input": [1, 2]}, "input"), ({"encoding_format": "int8"}, "encoding_format")]
+)
+def test_what_ollama_cannot_embed_is_refused(body: dict[str, Any], param: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        embedded_by_ollama(body)
+    assert caught.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b'{"embeddings":[[1,2]],"prompt_eval_count":2}', None), (b'{"embeddings":[]}', R.EMPTY_OUTPUT),
+        (b'{"embeddings":[[]]}', R.MALFORMED_OUTPUT), (b'{"embeddings":["a"]}', R.MALFORMED_OUTPUT),
+        (b'{"embeddings":[[1],[2]]}', R.MALFORMED_OUTPUT), (b"{}", R.MALFORMED_OUTPUT), (b"no", R.MALFORMED_OUTPUT),
+        (b'{"error":"the input length exceeds the context length"}', R.CONTEXT_OVERFLOW),
+    ],
+)  # fmt: skip
+def test_what_is_no_answer_of_ollama_is_told_from_one(body: bytes, reason: R | None) -> None:
+    facts = inbound_of({}).facts
+    found = OWN.completion(body, facts)
+    wrong = found if isinstance(found, Failure) else check_completion(found, facts)
+    assert (None if wrong is None else wrong.reason) == reason
+
+
+@needs_recordings
+def test_the_numbers_of_a_recorded_vector_of_ollama_are_read() -> None:
+    """It was asked for by the API before: there one vector is the answer."""
+    response = load("ollama/embeddings-single-02.json")["response"]
+    vector = response["body"].strip().removeprefix('{"embedding":').removesuffix("}")
+    body = b'{"model":"llama3","embeddings":[%s],"prompt_eval_count":5}' % vector.encode()
+    for encoding in ("float", "base64"):
+        facts = inbound_of({"encoding_format": encoding}).facts
+        found = OWN.completion(body, facts)
+        assert isinstance(found, Completion) and check_completion(found, facts) is None
+        assert found.usage is not None and (found.model, found.usage.prompt) == ("llama3", 5)
+        if encoding == "float":
+            assert json.loads(found.vectors[0]) == json.loads(response["body"])["embedding"]
 
 
 def test_anthropic_has_none() -> None:

@@ -46,7 +46,7 @@ DIALECTS = {
     "generate": "gemini",
     "converse": "bedrock",
     "invoke": "bedrock-claude",
-    "native-chat": "ollama",
+    "native-chat": "ollama-native",
 }
 
 STREAMS = streams(*DIALECTS)
@@ -66,10 +66,8 @@ def provider_of(name: str) -> Provider:
     row: Vendor | None = VENDORS.get(name.partition("/")[0])
     if dialect == "responses":
         return provider_for(msgspec.structs.replace(row or VENDORS["compatible"], dialect="responses"))
-    if dialect.startswith("bedrock"):
+    if dialect.startswith(("bedrock", "ollama")):
         return provider_for(VENDORS[dialect])
-    if dialect == "ollama":
-        return provider_for(VENDORS["ollama-native"])
     if row is None or row.dialect != dialect:
         row = VENDORS["compatible" if dialect == "openai" else dialect]
     return provider_for(row)
@@ -165,7 +163,7 @@ def test_the_recorded_streams_of_all_dialects_are_here() -> None:
         "gemini": 62,
         "bedrock": 26,
         "bedrock-claude": 9,
-        "ollama": 9,
+        "ollama-native": 9,
         "cohere": 14,
     }
 

@@ -1014,7 +1014,115 @@ COHERE: Final = Dialect(
     ),
 )  # fmt: skip
 
-DIALECTS: Final = (OPENAI, ANTHROPIC, GEMINI, RESPONSES, COHERE)
+# --- Ollama ---------------------------------------------------------------------------------------------------
+
+
+def _ollama_texts(message: Message) -> Message:
+    """One text of all that are not empty, before the images."""
+    texts = [part.text for part in message.parts if isinstance(part, TextPart) and part.text]
+    rest = [part for part in message.parts if not isinstance(part, TextPart)]
+    return _replace(message, parts=(*([TextPart("\n\n".join(texts))] if texts else []), *rest))
+
+
+def _ollama_image(part: Part) -> Part:
+    """What is left of an image is its bytes."""
+    return ImagePart(media_type="image/png", data=part.data) if isinstance(part, ImagePart | FilePart) else part
+
+
+_MUST_CALL: Final = "Answer with a call of one or more of the tools, not with text."
+
+
+def _one_system_text(request: ChatRequest) -> ChatRequest:
+    first, *rest = request.messages
+    return _replace(request, messages=(_ollama_texts(first), *rest))
+
+
+def _ollama_choice(request: ChatRequest, model: str) -> ChatRequest:
+    choice = request.tool_choice
+    if choice is None:
+        return request
+    request = _replace(request, tool_choice=None)
+    if choice.mode == "auto" or not request.tools:
+        return request
+    if choice.mode == "none":
+        return _replace(request, tools=())
+    named = tuple(tool for tool in request.tools if choice.mode == "named" and tool.name == choice.name)
+    output = request.output
+    request = _one_system_text(_instructed(request, _MUST_CALL))
+    return _replace(request, tools=named or request.tools, output=output)
+
+
+def _ollama_format(request: ChatRequest, model: str) -> ChatRequest:
+    output = request.output
+    if output is None or not request.tools:
+        return (
+            request
+            if output is None
+            else _replace(request, output=OutputFormat(kind=output.kind, schema=output.schema))
+        )
+    words = _JSON_ONLY
+    if output.schema is not None:
+        words = _JSON_SCHEMA + output.schema.decode()
+        words += f"\n\n{output.description}" if output.description else ""
+    return _one_system_text(_instructed(request, words))
+
+
+def _ollama_effort(request: ChatRequest, model: str) -> ChatRequest:
+    effort = request.reasoning_effort
+    if effort is None:
+        return request
+    if model.startswith("gpt-oss"):
+        word = {"none": "low", "minimal": "low", "xhigh": "high", "max": "high"}.get(effort, effort)
+        return _replace(request, reasoning_effort=word)
+    thinks = "medium" if model.startswith("qwen3") else None
+    return _replace(request, reasoning_effort=thinks if effort != "none" else effort)
+
+
+def _is_elsewhere(part: Part) -> bool:
+    return isinstance(part, ImagePart) and part.data is None
+
+
+OLLAMA: Final = Dialect(
+    "ollama",
+    ("qwen3:4b", "gpt-oss:20b", "llama3.2"),
+    (
+        Loss("a refusal of earlier turns", _REFUSAL_AS_TEXT),
+        Loss("`name` of a message", _NAMES_DROPPED, ("messages.name",)),
+        Loss("texts of nothing, the border between texts, the place of images among them", _on_message(_ollama_texts)),
+        Loss("type and `detail` of an image, the name of one in a file", _on_part(_ollama_image)),
+        Loss("messages without content", _on_messages(lambda messages: [
+            one for one in messages if one.role == "tool" or one.parts or one.tool_calls])),
+        Loss("the spelling of arguments, and arguments that are no object", _on_call(_call_with_object)),
+        Loss("`parallel_tool_calls`", _without("parallel_tool_calls"), lambda before, *_: (
+            ["parallel_tool_calls"] if before.parallel_tool_calls is False and before.tools
+            and before.tool_choice != ToolChoice("none") else [])),
+        Loss("`strict` of a tool", _on_tool(lambda tool: _replace(tool, strict=None)), lambda before, *_: (
+            ["tools.strict"] if any(tool.strict for tool in before.tools)
+            and before.tool_choice != ToolChoice("none") else [])),
+        Loss("the choice of tools, those that must not be called, those beside one that is named",
+             _ollama_choice, lambda before, *_: ["tool_choice"] if _forced(before) else []),
+        Loss("the format beside tools; its name, description and `strict`", _ollama_format, _format_or_json_lost),
+        Loss("a schema without `type: object`", _on_tool(_object_schema)),
+        Loss("`reasoning_effort` that the model does not have", _ollama_effort, _cohere_effort_lost),
+        Loss("`logprobs`, `top_logprobs`, `user`", _without("logprobs", "top_logprobs", "user"), _cohere_unsaid),
+        _OTHERS,
+    ),
+    (
+        Refusal("`n` > 1", "n", lambda request, _: request.n > 1),
+        Refusal("audio", "messages", lambda request, _: any(map(_is_audio, _all_media(request)))),
+        Refusal("images that are elsewhere", "messages", lambda request, _: any(
+            map(_is_elsewhere, _all_media(request)))),
+        Refusal("files but images", "messages", lambda request, _: any(
+            isinstance(part, FilePart) and not _is_image_file(part) for part in _all_media(request))),
+        Refusal("images in the result of a tool", "messages", lambda request, _: bool(
+            _media_of(request, is_result=True))),
+        Refusal("messages without any content", "messages", lambda request, _: not any(
+            one.role == "tool" or one.tool_calls or one.refusal or set(one.parts) - {TextPart("")}
+            for one in request.messages)),
+    ),
+)  # fmt: skip
+
+DIALECTS: Final = (OPENAI, ANTHROPIC, GEMINI, RESPONSES, COHERE, OLLAMA)
 
 
 def after(dialect: Dialect, request: ChatRequest, model: str) -> tuple[ChatRequest, set[str], set[str]]:

@@ -17,7 +17,7 @@ from crossfade.core.failure import Failure
 from crossfade.core.failure import FailureReason as R
 from crossfade.providers.compatible import VENDORS
 from crossfade.providers.registry import provider_for
-from crossfade.wire import anthropic_answer, cohere, gemini, openai_response, responses_answer
+from crossfade.wire import anthropic_answer, cohere, gemini, ollama, openai_response, responses_answer
 from crossfade.wire.anthropic_stream import AnthropicStreamReader
 from crossfade.wire.anthropic_writer import MessageWriter
 from crossfade.wire.anthropic_writer import write_completion as write_message
@@ -136,12 +136,23 @@ def of_cohere(word: Any, usage: Json | None, has: str) -> tuple[Completion | Fai
     return cohere.read_completion(json.dumps(whole).encode(), as_failure), [*found]
 
 
+def of_ollama(word: Any, usage: Json | None, has: str) -> tuple[Completion | Failure, list[StreamEvent]]:
+    call = {"function": {"name": "f", "arguments": {}}}
+    by_kind: dict[str, Json] = {"text": {"content": "a"}, "call": {"tool_calls": [call]}, "nothing": {}}
+    ending = {"done": True, **({} if word is None else {"done_reason": word}), **(usage or {})}
+    lines = [{"message": by_kind[has], "done": False}, {"message": {"content": ""}, **ending}]
+    reader = ollama.OllamaReader(as_failure)
+    found = reader.feed(b"".join(json.dumps(one).encode() + b"\n" for one in lines))
+    return ollama.read_completion(json.dumps({"message": by_kind[has], **ending}).encode(), as_failure), [*found]
+
+
 READ: Final[dict[str, Callable[[Any, Json | None, str], tuple[Completion | Failure, list[StreamEvent]]]]] = {
     "openai": openai,
     "anthropic": anthropic,
     "gemini": of_gemini,
     "responses": responses,
     "cohere": of_cohere,
+    "ollama": of_ollama,
 }
 
 
@@ -218,6 +229,13 @@ ENDS: Final[list[tuple[str, str, str, Finish | R]]] = [
     ("cohere", "COMPLETE", "call", CALLS),
     ("cohere", "COMPLETE", "nothing", STOP),
     ("cohere", "A_NEW_WORD", "nothing", R.EMPTY_OUTPUT),
+    ("ollama", "stop", "text", STOP),
+    ("ollama", "length", "text", LENGTH),
+    ("ollama", "length", "nothing", LENGTH),
+    ("ollama", "stop", "call", CALLS),
+    ("ollama", "length", "call", LENGTH),
+    ("ollama", "unload", "text", STOP),
+    ("ollama", "load", "nothing", R.EMPTY_OUTPUT),
 ]  # fmt: skip
 
 
@@ -242,6 +260,7 @@ def test_a_response_that_is_not_there_yet_is_no_answer(status: str) -> None:
         ("anthropic", set(anthropic_answer.FINISHES)),
         ("gemini", {*gemini.FINISHES, *gemini.BROKEN_CALLS}),
         ("cohere", {*cohere.FINISHES, *cohere.FAILED}),
+        ("ollama", set(ollama.FINISHES)),
     ],
 )
 def test_every_word_that_a_reader_knows_is_tested(dialect: str, known: set[str]) -> None:
@@ -409,6 +428,9 @@ USAGES: Final[list[tuple[str, Json, Usage]]] = [
         },
         Usage(prompt=100, completion=50, cached=60, reasoning=20),
     ),
+    ("ollama", {"prompt_eval_count": 26, "eval_count": 298}, Usage(prompt=26, completion=298)),
+    # a prompt that was known is not counted by versions of 2024
+    ("ollama", {"eval_count": 50}, Usage(completion=50)),
 ]
 WORD: Final = {
     "openai": "stop",
@@ -416,6 +438,7 @@ WORD: Final = {
     "gemini": "STOP",
     "responses": "completed",
     "cohere": "COMPLETE",
+    "ollama": "stop",
 }
 
 

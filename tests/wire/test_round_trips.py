@@ -20,11 +20,12 @@ from crossfade.wire import anthropic_canonical, openai_canonical, responses_cano
 from crossfade.wire.anthropic_messages import write_request as write_anthropic
 from crossfade.wire.cohere_request import write_request as write_cohere
 from crossfade.wire.gemini_request import write_request as write_gemini
+from crossfade.wire.ollama_request import write_request as write_ollama
 from crossfade.wire.openai_fit import fitted
 from crossfade.wire.openai_responses import write_request as write_responses
 from crossfade.wire.openai_writer import write_request as write_openai
 from tests.documents import page, tables_with
-from tests.wire import cohere_read, gemini_read
+from tests.wire import cohere_read, gemini_read, ollama_read
 from tests.wire.losses import ANTHROPIC, DIALECTS, OPENAI, RESPONSES, Dialect, after, normal
 from tests.wire.strategies import CLOSED, requests
 
@@ -85,6 +86,11 @@ def cohere(request: ChatRequest, model: str) -> Written:
     return Written(written.body, written.dropped)
 
 
+def ollama(request: ChatRequest, model: str) -> Written:
+    written = write_ollama(request, model, stream=False)
+    return Written(written.body, written.dropped)
+
+
 Json = dict[str, Any]
 WRITE: Final[Mapping[str, Callable[[ChatRequest, str], Written]]] = {
     "openai": openai,
@@ -92,6 +98,7 @@ WRITE: Final[Mapping[str, Callable[[ChatRequest, str], Written]]] = {
     "gemini": gemini,
     "responses": responses,
     "cohere": cohere,
+    "ollama": ollama,
 }
 READ: Final[Mapping[str, Callable[[bytes], ChatRequest]]] = {
     "openai": openai_canonical.read_canonical,
@@ -99,6 +106,7 @@ READ: Final[Mapping[str, Callable[[bytes], ChatRequest]]] = {
     "gemini": gemini_read.read_canonical,
     "responses": responses_canonical.read_canonical,
     "cohere": cohere_read.read_canonical,
+    "ollama": ollama_read.read_canonical,
 }
 INBOUND: Final = (OPENAI, ANTHROPIC, RESPONSES)
 AT_MODELS: Final = [pytest.param(one, model, id=f"{one.name}-{model}") for one in DIALECTS for model in one.models]

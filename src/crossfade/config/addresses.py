@@ -33,9 +33,9 @@ def placed(row: Vendor, base_url: str, api_version: str | None) -> Vendor:
             "there Cohere speaks OpenAI's dialect, not its own; add dialect: openai, or write https://api.cohere.com/v2"
         )
     if row.dialect == "ollama" and urlsplit(base_url).path.endswith("/v1"):
-        raise ValueError(
-            "there Ollama speaks OpenAI's dialect, not its own; remove dialect: ollama, or write http://host:11434"
-        )
+        raise ValueError("there Ollama speaks OpenAI's dialect, not its own; write dialect: openai, or remove the /v1")
+    if row.name == "ollama" and urlsplit(base_url).path.endswith("/api"):
+        raise ValueError("that is Ollama's own API; add dialect: ollama, or end it with /v1")
     if row.via in VERTEX and not _IN_A_PROJECT.search(urlsplit(base_url).path):
         raise ValueError(f"base_url names no project and location; write it as in {VERTEX_AI}")
     if not row.dated_versions:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter
+from types import MappingProxyType
 from typing import Final
 
 from crossfade.core.errors import TransportError
@@ -18,7 +19,7 @@ from crossfade.core.events import ProviderProbed
 from crossfade.core.failure import DISPOSITIONS, FailureReason, HealthEffect
 from crossfade.core.policy import ProbePolicy
 from crossfade.core.probing import Member, Probing
-from crossfade.core.target import Route, Target
+from crossfade.core.target import Dialect, Route, Target
 from crossfade.engine.engine import Engine
 from crossfade.transport.base import Call, ResponseHead, ResponseSink, UpstreamRequest
 
@@ -27,6 +28,8 @@ LOOK: Final = 1.0
 PATIENCE: Final = 5.0
 """Seconds that a free call may take."""
 PATH: Final = "/models"
+_PATHS: Final[Mapping[Dialect, str]] = MappingProxyType({"ollama": "/tags"})
+"""Where the list of models is called otherwise."""
 
 
 class Prober:
@@ -80,7 +83,7 @@ class Prober:
         headers = [*upstream.provider.credential(upstream.secret), ("accept", "application/json")]
         request = UpstreamRequest(
             upstream.endpoint,
-            upstream.base_path + PATH,
+            upstream.base_path + _PATHS.get(upstream.provider.dialect, PATH),
             headers,
             b"",
             "GET",

@@ -1,11 +1,12 @@
 """Ollama's own API: `chat` and `embed`.
 
-Decides addresses, headers, and what Ollama's errors mean where its words say more than the status; it has no codes. The
-bodies are written and read in `wire/ollama*.py`.
+Decides addresses, headers, and what Ollama's errors mean where its words say more than the status. The bodies are
+written and read in `wire/ollama*.py`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -22,15 +23,14 @@ from crossfade.wire.ollama_embeddings import read_embeddings, write_embeddings
 from crossfade.wire.ollama_request import write_request
 from crossfade.wire.openai_embeddings import EmbeddingsInbound
 
-_TOLD: Final = (
-    ("usage limit", FailureReason.QUOTA_EXHAUSTED),
-    ("too many requests", FailureReason.RATE_LIMIT),
-    ("too many concurrent", FailureReason.RATE_LIMIT),
-    ("server busy", FailureReason.OVERLOADED),
-    ("overloaded", FailureReason.OVERLOADED),
-)
-"""Words of errors, in lower case, where no status says what they mean: inside a 200, and for a limit that is used up.
-"server busy" is of ollama/ollama, server/sched.go."""
+_USED_UP: Final = re.compile(r"\breached your (?:session|daily|weekly|monthly) usage limit")
+"""Of ollama.com: "you (NAME) have reached your weekly usage limit, upgrade for higher limits: ..."
+(github.com/continuedev/continue/issues/11444); by the hour it is a rate limit in the same words."""
+_LIMITED: Final = "usage limit"
+_BUSY: Final = "server busy"
+"""Of a server whose queue is full (`server/sched.go`)."""
+_BROKEN_CALL: Final = "error parsing tool call"
+"""The model wrote a call that Ollama cannot read (github.com/ollama/ollama, `harmony/harmonyparser.go`)."""
 
 
 class OllamaProvider:
@@ -72,23 +72,18 @@ class OllamaProvider:
         return ProviderRequest("/chat", headers, written.body, written.dropped)
 
     def credential(self, secret: Secret | None) -> list[tuple[str, str]]:
-        """The header that a key is sent in: ollama.com wants one, and what stands before a server of one's own."""
+        """The header that a key is sent in."""
         if not isinstance(secret, str) or self.vendor.auth == "none":
             return []
         return [("authorization", f"Bearer {secret}")]
 
     def request_id(self, headers: Mapping[str, str]) -> str | None:
-        """The name of the exchange, where what stands before Ollama gives it one."""
+        """The name of the exchange, which ollama.com gives and a server of one's own does not."""
         return self._secrets.kept_out_of(request_id(headers))
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
         """What an error answer means. `headers` have lower-case names."""
-        error = read_error(body)
-        message = error.message.lower()
-        reason = None
-        if status in (200, 429):
-            reason = next((reason for words, reason in _TOLD if words in message), None)
-        return self._secrets.cleaned(failure_of(status, headers, error, reason=reason))
+        return self._secrets.cleaned(_failure(status, headers, body))
 
     def completion(self, body: bytes, facts: RequestFacts) -> Completion | Failure:
         """A 2xx body as a completion, or the Failure that it is in truth."""
@@ -102,4 +97,23 @@ class OllamaProvider:
 
     def _failure_inside(self, body: bytes) -> Failure:
         """The failure of an error that came inside a 200, as a body or as a line."""
-        return self.failure(200, {}, body)
+        return self._secrets.cleaned(_failure(200, {}, body))
+
+
+def _failure(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+    error = read_error(body)
+    message = error.message.lower()
+    return failure_of(status, headers, error, reason=_reason(status, message))
+
+
+def _reason(status: int, message: str) -> FailureReason | None:
+    """What the words say beyond the status; of an error inside a 200 they are all that there is."""
+    if status in (200, 429) and _USED_UP.search(message):
+        return FailureReason.QUOTA_EXHAUSTED
+    if (status == 200 or status >= 500) and message.startswith(_BROKEN_CALL):
+        return FailureReason.INVALID_TOOL_CALL
+    if status == 200 and _LIMITED in message:
+        return FailureReason.RATE_LIMIT
+    if status == 200 and _BUSY in message:
+        return FailureReason.OVERLOADED
+    return None

@@ -45,14 +45,13 @@ _VERSION: Final = re.compile(r"/v\d+(?:(?:alpha|beta)\d*)?$")
 
 
 def versioned(vendor: Vendor) -> str:
-    """A vendor's `base_url` with the API's version at its end. The vendors' own SDKs take base URLs without it and add
-    it themselves (Anthropic's `/v1`, Google's `/v1beta`, Cohere's `/v2`, Ollama's `/api`), so people have both; that of
-    OpenAI is part of the base URL, and the paths of clouds have their own."""
+    """A vendor's `base_url` with the API's version, or what stands for one, at its end. The vendors' own SDKs take base
+    URLs without it and add it themselves (Anthropic's `/v1`, Google's `/v1beta`, Cohere's `/v2`, Ollama's `/api`), so
+    people have both; OpenAI's is part of the base URL, and the paths of clouds have their own."""
     base_url = vendor.base_url.rstrip("/")
     version = None if vendor.via else _VERSIONS.get(vendor.dialect)
-    return (
-        base_url if version is None or base_url.endswith(version) or _VERSION.search(base_url) else base_url + version
-    )
+    is_there = version is None or base_url.endswith(version) or _VERSION.search(base_url)
+    return base_url if version is None or is_there else base_url + version
 
 
 def provider_for(vendor: Vendor) -> Provider:

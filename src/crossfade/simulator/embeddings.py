@@ -166,15 +166,17 @@ class OllamaEmbeddings(Ollama):
 
     def read(self, path: str, query: str, body: dict[str, Any]) -> Ask:
         given = body.get("input")
-        texts = as_list(given) if isinstance(given, list) else [given]
+        inputs = [given] if isinstance(given, str) else as_list(given)
+        if not all(isinstance(one, str) for one in inputs):
+            raise BadAsk("invalid input type")
         return EmbeddingAsk(
             model=as_text(body.get("model")),
-            turns=tuple(Turn(role="user", text=as_text(text)) for text in texts),
+            turns=tuple(Turn(role="user", text=text) for text in inputs),
             dimensions=as_count(body.get("dimensions")) or DIMENSIONS,
         )
 
     def whole(self, ask: Ask, answer: Answer, number: int) -> dict[str, Any]:
-        counts = {"total_duration": 1, "load_duration": 1, "prompt_eval_count": ask.prompt_tokens}
+        counts = {"total_duration": 7_000_000, "prompt_eval_count": ask.prompt_tokens}
         return {"model": ask.model, "embeddings": _vectors(ask, answer), **counts}
 
     def no_choices(self, ask: Ask, number: int) -> dict[str, Any]:

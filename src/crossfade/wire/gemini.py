@@ -18,9 +18,9 @@ from crossfade.core.failure import Failure, FailureReason
 from crossfade.wire.bounds import whole
 from crossfade.wire.gemini_array import ArraySplitter
 from crossfade.wire.gemini_shapes import NOTHING, Answer, Call, Candidate, Part, WireUsage
-from crossfade.wire.open_calls import made_id
 from crossfade.wire.reader import Framing
 from crossfade.wire.sse import MAX_EVENT, SSE, EventSplitter, fields_of
+from crossfade.wire.tool_calls import arguments_text, made_call_id
 
 ErrorReader = Callable[[bytes], Failure]
 """Gives the failure that a JSON body with an `error` in it stands for."""
@@ -105,18 +105,18 @@ def _usage(given: WireUsage | None) -> Usage | None:
 
 
 def _arguments(call: Call) -> str:
-    """The arguments as compact JSON text, digits untouched; "{}" where none came."""
-    return msgspec.json.format(bytes(call.args), indent=-1).decode() if _is_given(call.args) else "{}"
+    """The arguments as compact JSON text; "{}" where none came."""
+    return arguments_text(bytes(call.args)) if call.args is not NOTHING else "{}"
 
 
 def _call_id(answer: Answer, choice: int, number: int, name: str, arguments: str) -> str:
-    """The id of a call that came without one, made of the answer's `responseId` (where that is missing, of its time and
-    prompt length) and the call's place, name and arguments."""
+    """An id for a call that came without one, made of the answer's `responseId`; where that is missing, of its time and
+    prompt length."""
     source = answer.response_id
     if not source:
         usage = answer.usage_metadata
         source = f"{answer.create_time}/{usage.prompt_token_count if usage is not None else None}"
-    return made_id(12, source, choice, number, name, arguments)
+    return made_call_id(12, source, choice, number, name, arguments)
 
 
 def _word(reason: str | int) -> str:

@@ -28,6 +28,7 @@ from crossfade.core.exchange import (
     ToolChoice,
 )
 from crossfade.wire.chat_params import CHAT_PARAMS, adjusted
+from crossfade.wire.tool_calls import arguments_object, is_object
 from crossfade.wire.written import Written
 
 MAX_STOP_SEQUENCES: Final = 5
@@ -180,7 +181,7 @@ class _Turns:
         parts: list[Json] = []
         for number, call in enumerate(message.tool_calls):
             self._names[call.id] = call.name
-            part: Json = {"functionCall": {"name": call.name, "args": _arguments(call.arguments)}}
+            part: Json = {"functionCall": {"name": call.name, "args": arguments_object(call.arguments)}}
             if call.id:
                 part["functionCall"]["id"] = call.id
             if number == 0 and self._family >= 3:
@@ -244,25 +245,9 @@ def _inline(media_type: str, data: str) -> Json:
     return {"inlineData": {"mimeType": media_type, "data": data}}
 
 
-def _arguments(text: str) -> object:
-    """The arguments as an object. What a model once wrote and is none is kept as text inside one."""
-    if not text.strip():
-        return {}
-    return msgspec.Raw(text.encode()) if _is_object(text) else {"arguments": text}
-
-
 def _result_object(text: str) -> object:
     """A JSON object as it is, anything else under `result`: Gemini takes nothing but objects."""
-    return msgspec.Raw(text.encode()) if _is_object(text) else {"result": text}
-
-
-def _is_object(text: str) -> bool:
-    if text.lstrip()[:1] != "{":
-        return False
-    try:
-        return isinstance(msgspec.json.decode(text), dict)
-    except (msgspec.DecodeError, RecursionError):
-        return False  # text that only begins like JSON
+    return msgspec.Raw(text.encode()) if is_object(text) else {"result": text}
 
 
 # --- tools ---------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Embeddings in Ollama's own dialect: texts to the body of `embed`, and its answer back to vectors.
 
-Knows nothing of addresses or keys. Facts: ollama/ollama, docs/api.md.
+Knows nothing of addresses or keys.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from crossfade.wire.bounds import whole
 from crossfade.wire.openai_embeddings import EmbeddingsInbound, is_numbers, vector_as
 from crossfade.wire.written import Written
 
-OWN: Final = ("truncate", "options", "keep_alive")
+OWN: Final = ("truncate",)
 """Members of Ollama's that a caller may give beside OpenAI's."""
 
 
@@ -38,15 +38,18 @@ def write_embeddings(
     set_params: Sequence[tuple[str, bytes]] = (),
     drop_params: Sequence[str] = (),
 ) -> Written:
-    """The body of one call for all texts. Parameters (`set_params` is JSON text) act on the top level. Raises
-    InvalidRequest for tokens, and for forms of vectors that Ollama does not have."""
+    """The body of one call for all texts.
+
+    A text that is longer than the model's window is to be an error, as everywhere, unless the caller or the target says
+    `truncate`: left out, Ollama would cut it silently. Parameters (`set_params` is JSON text) act on the top level.
+    Raises InvalidRequest for tokens and for forms of vectors that Ollama does not have.
+    """
     if inbound.texts is None:
         raise InvalidRequest("Ollama embeds texts, not tokens of another provider's models", param="input")
     if inbound.facts.encoding == "other":
-        raise InvalidRequest("Ollama has vectors of floats only", param="encoding_format")
-    own = {name: value for name in OWN if (value := inbound.member(name)) is not None}
-    body: dict[str, Any] = {"model": model, "input": inbound.texts}
-    body.update((name, msgspec.Raw(value)) for name, value in own.items())
+        raise InvalidRequest("Ollama has no vectors but those of numbers", param="encoding_format")
+    own = {name: msgspec.Raw(value) for name in OWN if (value := inbound.member(name)) is not None}
+    body: dict[str, Any] = {"model": model, "input": inbound.texts, "truncate": False, **own}
     if inbound.facts.dimensions is not None:
         body["dimensions"] = inbound.facts.dimensions
     for name in drop_params:
@@ -65,7 +68,7 @@ def read_embeddings(body: bytes, read_failure: Callable[[bytes], Failure], facts
         return read_failure(body)
     if given.embeddings is None:
         return _malformed("no embeddings in the body")
-    vectors = tuple([bytes(vector) for vector in given.embeddings])
+    vectors = [bytes(vector) for vector in given.embeddings]
     if not all(map(is_numbers, vectors)):
         return _malformed("a vector that is none")
     return Completion(

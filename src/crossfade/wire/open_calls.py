@@ -1,18 +1,8 @@
-"""Tool calls that come without an id, or in pieces of a stream, each by the index of the block that it belongs to."""
+"""Tool calls of a stream that come in pieces, each by the index of the block that it belongs to."""
 
 from __future__ import annotations
 
-from hashlib import blake2b
-
 from crossfade.core.exchange import ToolDelta
-
-
-def made_id(size: int, *said: object) -> str:
-    """An id for a call that came without one, of what `said` which call of which answer it is: the same for the same
-    bytes, another one in every other answer, of the alphabet that every provider takes back. `size` is its length in
-    bytes, by which its maker is known (`edge/affinity.py`)."""
-    seed = "\n".join([str(one) for one in said])
-    return "call_" + blake2b(seed.encode("utf-8", "replace"), digest_size=size).hexdigest()
 
 
 class OpenCalls:
