@@ -167,6 +167,7 @@ def test_errors_by_their_status_and_words(status: int, message: str, reason: R) 
         ("error parsing tool call: raw='{', err=unexpected end of JSON input", R.INVALID_TOOL_CALL),
         ("server busy, please try again.  maximum pending requests exceeded", R.OVERLOADED),
         (LIMITED.format("hourly"), R.RATE_LIMIT),
+        ("too many concurrent requests", R.RATE_LIMIT),
         (LIMITED.format("monthly"), R.QUOTA_EXHAUSTED),
     ],
 )

@@ -109,6 +109,7 @@ def test_what_cannot_be_is_refused(simulator: ProviderSimulator) -> None:
         {"messages": [{**user, "images": ["https://x.test/a.png"]}]},
         {"messages": [user, text]},
         {"think": "minimal"},
+        {"think": True, "model": "llama3.2"},
     ]
     for fields in refused:
         reply = ask(simulator, **fields)

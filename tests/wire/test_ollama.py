@@ -11,6 +11,7 @@ from crossfade.core.assembly import Assembly
 from crossfade.core.exchange import Completion, Finish, StreamEvent, Usage
 from crossfade.core.failure import Failure, Origin
 from crossfade.core.failure import FailureReason as R
+from crossfade.edge.affinity import maker_of
 from crossfade.wire.ndjson import NDJSON
 from crossfade.wire.ollama import OllamaReader, read_completion
 from crossfade.wire.sse import MAX_EVENT
@@ -90,6 +91,7 @@ def test_ids_that_are_made_are_the_same_for_the_same_bytes_and_others_elsewhere(
     made = ids(twice)
     assert len(set(made)) == 2 and made == ids(twice)
     assert all(one.startswith("call_") and len(one) == 25 for one in made)
+    assert maker_of(made) == "ollama-native", "they are taken for no other vendor's"
     later = twice.replace(b"00.5Z", b"00.6Z")
     assert set(ids(later)).isdisjoint(made)
     assert len(set(ids(twice, later))) == 4

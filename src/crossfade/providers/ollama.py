@@ -24,11 +24,16 @@ from crossfade.wire.ollama_request import write_request
 from crossfade.wire.openai_embeddings import EmbeddingsInbound
 
 _USED_UP: Final = re.compile(r"\breached your (?:session|daily|weekly|monthly) usage limit")
-"""Of ollama.com: "you (NAME) have reached your weekly usage limit, upgrade for higher limits: ..."
-(github.com/continuedev/continue/issues/11444); by the hour it is a rate limit in the same words."""
-_LIMITED: Final = "usage limit"
-_BUSY: Final = "server busy"
-"""Of a server whose queue is full (`server/sched.go`)."""
+"""Of ollama.com: "you (NAME) have reached your weekly usage limit, upgrade for higher limits: ..."; by the hour it is a
+rate limit in the same words."""
+_INSIDE: Final = (
+    ("usage limit", FailureReason.RATE_LIMIT),
+    ("too many requests", FailureReason.RATE_LIMIT),
+    ("too many concurrent", FailureReason.RATE_LIMIT),
+    ("server busy", FailureReason.OVERLOADED),  # the queue is full (`server/sched.go`)
+    ("overloaded", FailureReason.OVERLOADED),
+)
+"""Words of errors inside a 200, in lower case, where no status says what they mean."""
 _BROKEN_CALL: Final = "error parsing tool call"
 """The model wrote a call that Ollama cannot read (github.com/ollama/ollama, `harmony/harmonyparser.go`)."""
 
@@ -112,8 +117,6 @@ def _reason(status: int, message: str) -> FailureReason | None:
         return FailureReason.QUOTA_EXHAUSTED
     if (status == 200 or status >= 500) and message.startswith(_BROKEN_CALL):
         return FailureReason.INVALID_TOOL_CALL
-    if status == 200 and _LIMITED in message:
-        return FailureReason.RATE_LIMIT
-    if status == 200 and _BUSY in message:
-        return FailureReason.OVERLOADED
+    if status == 200:
+        return next((reason for words, reason in _INSIDE if words in message), None)
     return None

@@ -33,6 +33,8 @@ PATH = re.compile(r"/api/chat$")
 _ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 _FINISHES = {"stop": "stop", "length": "length", "tool_calls": "stop", "content_filter": "stop"}
 _LEVELS = ("low", "medium", "high", "max")
+_THINKS = re.compile(r"qwen3:(?!.*instruct)|gpt-oss|deepseek-r1")
+"""Models that can be told to think; the others refuse to be."""
 
 # name: status, message. `{model}` is filled in.
 _ERRORS: dict[str, tuple[int, str]] = {
@@ -74,6 +76,8 @@ class Ollama:
         think = body.get("think")
         if isinstance(think, str) and think not in _LEVELS:
             raise BadAsk(f'invalid think value: "{think}"')
+        if think and not _THINKS.match(as_text(body.get("model"))):
+            raise BadAsk(f'"{body["model"]}" does not support thinking')
         turns = tuple(_turn(message) for message in messages)
         must_call = any(turn.role == "system" and MUST_CALL in turn.text for turn in turns)
         return Ask(

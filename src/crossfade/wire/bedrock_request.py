@@ -36,6 +36,7 @@ from crossfade.wire.anthropic_schema import closed_schema, fits_limits
 from crossfade.wire.bedrock_models import Family, family_of
 from crossfade.wire.chat_params import CHAT_PARAMS, adjusted
 from crossfade.wire.json_schema import JSON_ONLY, read_schema, schema_instruction, tool_schema
+from crossfade.wire.tool_calls import arguments_object
 from crossfade.wire.written import Written
 
 MIN_THINKING: Final = 1024
@@ -516,19 +517,8 @@ def _call_id(text: str) -> str:
 
 
 def _tool_use(call: ToolCall) -> Json:
-    use = {"toolUseId": _call_id(call.id), "name": call.name, "input": _input(call.arguments)}
+    use = {"toolUseId": _call_id(call.id), "name": call.name, "input": arguments_object(call.arguments)}
     return {"toolUse": use}
-
-
-def _input(arguments: str) -> Any:
-    """The arguments as an object. What a model once wrote and is none is kept as text inside one."""
-    if not arguments.strip():
-        return {}
-    try:
-        is_object = isinstance(msgspec.json.decode(arguments), dict)
-    except (msgspec.DecodeError, RecursionError):
-        is_object = False
-    return msgspec.Raw(arguments.encode()) if is_object else {"arguments": arguments}
 
 
 def _tool_result(message: Message, names: _Names) -> Json:
