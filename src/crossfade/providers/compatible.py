@@ -366,7 +366,6 @@ _ROWS: Final = (
         dialect="ollama",
         base_url="http://127.0.0.1:11434/api",  # or https://ollama.com/api, with a key
         auth="none",
-        assembles=True,
     ),
     Vendor(
         name="vllm",
